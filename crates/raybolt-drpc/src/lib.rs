@@ -1,0 +1,1 @@
+//! Distributed RPC: local server, clients and the topology builders that answer requests.

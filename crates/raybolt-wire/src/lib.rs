@@ -1,0 +1,1 @@
+//! Messages of raybolt and their bytes.

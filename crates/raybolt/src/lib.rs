@@ -1,0 +1,1 @@
+//! A distributed execution engine: calls, flow and Distributed RPC.

@@ -1,0 +1,2 @@
+//! Developer habits.
+fn main() {}
