@@ -4,8 +4,8 @@
 //! ```text
 //!            notify                 start                finish
 //!   Idle ------------> Scheduled ----------> Running ------------> Idle
-//!                                               | notify              
-//!                                               v         finish      
+//!                                               | notify
+//!                                               v         finish
 //!                                            Notified ------------> Scheduled
 //! ```
 //! A runnable is in the pool's queue exactly while it is `Scheduled`.
