@@ -1,0 +1,162 @@
+//! Bugs planted on purpose, so that the simulator can prove that it finds such bugs.
+//!
+//! A machine holds a [`Plants`] and asks `self.plants.has(Plant::…)` at the place where the bug would
+//! sit. Without the feature `plant` the answer is a constant `false` and the value has no size, so the
+//! product carries neither the bug nor the question. A machine takes its plants by a constructor
+//! (`with_plants`) that exists only with the feature.
+
+use std::fmt;
+
+/// One planted bug; at most one grows in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Plant {
+    /// The owner frees an object when the first of its references goes.
+    FreeOnFirstRelease,
+    /// The owner forgets that a task borrows an object.
+    DropBorrow,
+    /// The owner forgets a task whose worker died, though retries are left.
+    ForgetRetry,
+    /// The ack tracker tells a spout twice that its tuple was processed.
+    AckTwice,
+    /// The ack tracker claims a tree done as soon as its spout has reported it.
+    AckEarly,
+    /// The ack tracker drops a root that timed out without telling its spout.
+    LoseReplay,
+    /// The batch machine finishes a component while a delivery to it is outstanding.
+    FinishEarly,
+    /// The batch machine keeps the record of a request that failed.
+    LeakBatch,
+    /// The broker answers a request twice.
+    AnswerTwice,
+    /// The broker forgets a request whose subscriber went.
+    LoseRedelivery,
+}
+
+impl Plant {
+    /// All planted bugs, as `--plant list` shows them.
+    pub const ALL: &'static [Plant] = &[
+        Plant::FreeOnFirstRelease,
+        Plant::DropBorrow,
+        Plant::ForgetRetry,
+        Plant::AckTwice,
+        Plant::AckEarly,
+        Plant::LoseReplay,
+        Plant::FinishEarly,
+        Plant::LeakBatch,
+        Plant::AnswerTwice,
+        Plant::LoseRedelivery,
+    ];
+
+    /// The name that `--plant` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Plant::FreeOnFirstRelease => "free-on-first-release",
+            Plant::DropBorrow => "drop-borrow",
+            Plant::ForgetRetry => "forget-retry",
+            Plant::AckTwice => "ack-twice",
+            Plant::AckEarly => "ack-early",
+            Plant::LoseReplay => "lose-replay",
+            Plant::FinishEarly => "finish-early",
+            Plant::LeakBatch => "leak-batch",
+            Plant::AnswerTwice => "answer-twice",
+            Plant::LoseRedelivery => "lose-redelivery",
+        }
+    }
+
+    /// What goes wrong, in one line.
+    pub const fn description(self) -> &'static str {
+        match self {
+            Plant::FreeOnFirstRelease => "an object is freed when the first of its references goes",
+            Plant::DropBorrow => "a task's borrow of an object is not counted",
+            Plant::ForgetRetry => "a task whose worker died is forgotten though retries are left",
+            Plant::AckTwice => "a processed root tuple is acknowledged twice",
+            Plant::AckEarly => "a tree is claimed done as soon as its spout has reported it",
+            Plant::LoseReplay => "a root tuple that timed out is neither acked nor failed",
+            Plant::FinishEarly => "a component is finished while a delivery to it is outstanding",
+            Plant::LeakBatch => "the record of a failed request is never dropped",
+            Plant::AnswerTwice => "a request is answered twice",
+            Plant::LoseRedelivery => "a request whose subscriber went is never delivered again",
+        }
+    }
+
+    /// The plant of that name.
+    pub fn named(name: &str) -> Option<Plant> {
+        Self::ALL.iter().copied().find(|plant| plant.name() == name)
+    }
+}
+
+impl fmt::Display for Plant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is planted in a machine: nothing, unless the feature `plant` is on and a bug was chosen.
+#[cfg(not(feature = "plant"))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plants(());
+
+#[cfg(not(feature = "plant"))]
+impl Plants {
+    /// Nothing planted.
+    pub const NONE: Plants = Plants(());
+
+    /// Whether `plant` grows here: never, without the feature `plant`.
+    #[inline(always)]
+    pub const fn has(self, _plant: Plant) -> bool {
+        false
+    }
+}
+
+/// What is planted in a machine: nothing, unless a bug was chosen.
+#[cfg(feature = "plant")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plants(Option<Plant>);
+
+#[cfg(feature = "plant")]
+impl Plants {
+    /// Nothing planted.
+    pub const NONE: Plants = Plants(None);
+
+    /// With this bug planted.
+    pub const fn only(plant: Plant) -> Self {
+        Self(Some(plant))
+    }
+
+    /// Whether `plant` grows here.
+    #[inline]
+    pub fn has(self, plant: Plant) -> bool {
+        self.0 == Some(plant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plant_is_found_by_its_name() {
+        for &plant in Plant::ALL {
+            assert_eq!(Plant::named(plant.name()), Some(plant));
+            assert!(!plant.description().is_empty());
+        }
+        assert_eq!(Plant::named("nothing"), None);
+    }
+
+    #[cfg(not(feature = "plant"))]
+    #[test]
+    fn without_the_feature_nothing_is_planted_and_nothing_is_stored() {
+        assert_eq!(size_of::<Plants>(), 0);
+        assert!(Plant::ALL.iter().all(|&plant| !Plants::NONE.has(plant)));
+    }
+
+    #[cfg(feature = "plant")]
+    #[test]
+    fn with_the_feature_exactly_the_chosen_bug_is_planted() {
+        let plants = Plants::only(Plant::AckTwice);
+        assert!(plants.has(Plant::AckTwice));
+        assert!(!plants.has(Plant::FinishEarly));
+        assert!(!Plants::NONE.has(Plant::AckTwice));
+    }
+}
