@@ -21,6 +21,9 @@ macro_rules! ids {
 }
 
 ids! {
+    /// A process that holds references: a driver or a worker. Never used again after its death.
+    ProcessId(u64);
+
     /// One DRPC request, or any other group of tuples whose completion is asked for.
     ///
     /// Whoever opens requests numbers them; a number is not used again while its request lives.

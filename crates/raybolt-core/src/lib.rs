@@ -6,6 +6,7 @@
 //! runtime and the simulator drive the same code, and a run can be repeated from its seed.
 //! `clippy.toml` beside this crate's manifest forbids what would break that.
 
+pub mod calls;
 pub mod flow;
 pub mod hash;
 pub mod ids;

@@ -1,0 +1,17 @@
+//! Remote functions, actors and objects: who owns what, what may run where, and in which order.
+//!
+//! ```text
+//!   submit        needs ready        resources        lent            finished
+//!  -------> owner -----------> owner ----------> scheduler --> worker ---------> owner
+//!           ids, counts        class queue       lease                           results, freeing
+//!
+//!  an actor's call skips the scheduler: owner --> queue (of that actor) --> owner
+//! ```
+//!
+//! - [`owner`]: one per process; ids, reference counts, borrows, dependencies, retries.
+//! - [`scheduler`]: one per node; resources, leases, fair turns between classes of tasks.
+//! - [`queue`]: one per actor; order of calls per caller, concurrency groups, cancellation.
+
+pub mod owner;
+pub mod queue;
+pub mod scheduler;

@@ -1,0 +1,135 @@
+use super::*;
+
+type TestOwner = Owner<&'static str>;
+
+const CLASS: ClassId = ClassId(0);
+
+fn submit(
+    owner: &mut TestOwner,
+    job: &'static str,
+    needs: &[ObjectKey],
+    retries: u32,
+) -> ObjectKey {
+    let object = owner.expect();
+    owner.submit(Submit {
+        target: Target::Class(CLASS),
+        job: Some(job),
+        needs: needs.into(),
+        returns: Returns::One(object),
+        retries,
+    });
+    object
+}
+
+fn effects(owner: &mut TestOwner) -> Vec<Effect<&'static str>> {
+    std::iter::from_fn(|| owner.poll_effect()).collect()
+}
+
+#[test]
+fn tasks_run_in_order_and_after_their_arguments() {
+    let mut owner = TestOwner::new();
+    let a = submit(&mut owner, "a", &[], 0);
+    let b = submit(&mut owner, "b", &[], 0);
+    submit(&mut owner, "c", &[a, b], 0);
+    assert_eq!(owner.queued(CLASS), 2);
+    for job in ["a", "b", "c"] {
+        let (task, attempt, lent) = owner.lend(CLASS).unwrap();
+        assert_eq!(lent, job);
+        assert!(owner.finished(task, attempt, true));
+    }
+    assert_eq!(owner.lend(CLASS), None);
+    assert_eq!(owner.counts(), Counts { tasks: 0, objects: 3 });
+}
+
+#[test]
+fn an_object_is_freed_when_its_last_holder_lets_go() {
+    let mut owner = TestOwner::new();
+    let x = owner.put();
+    submit(&mut owner, "f", &[x], 0);
+    owner.borrowed(x, ProcessId(7));
+    owner.released(x);
+    assert_eq!(owner.holders(x), Some((false, 1, 1)));
+    let (task, attempt, _) = owner.lend(CLASS).unwrap();
+    owner.finished(task, attempt, true);
+    assert!(!effects(&mut owner).contains(&Effect::Free(x)));
+    owner.process_lost(ProcessId(7));
+    assert!(effects(&mut owner).contains(&Effect::Free(x)));
+    owner.returned(x, ProcessId(7)); // A late message of the dead is not heard.
+}
+
+#[test]
+fn a_result_nobody_wants_is_freed_when_its_task_ends() {
+    let mut owner = TestOwner::new();
+    let a = submit(&mut owner, "a", &[], 0);
+    owner.released(a);
+    let (task, attempt, _) = owner.lend(CLASS).unwrap();
+    assert!(owner.finished(task, attempt, true));
+    assert_eq!(owner.counts(), Counts::default());
+}
+
+#[test]
+fn a_failure_reaches_everything_that_depends_on_it() {
+    let mut owner = TestOwner::new();
+    let a = submit(&mut owner, "a", &[], 0);
+    let b = submit(&mut owner, "b", &[a], 0);
+    let (task, attempt, _) = owner.lend(CLASS).unwrap();
+    owner.finished(task, attempt, false);
+    let Some(Effect::Fail(b_task, "b")) = effects(&mut owner).pop() else { panic!("b fails") };
+    owner.finished(b_task, 0, false);
+    submit(&mut owner, "late", &[b], 0);
+    assert!(matches!(effects(&mut owner)[..], [Effect::Fail(_, "late")]));
+}
+
+#[test]
+fn an_attempt_is_repeated_as_often_as_retries_allow_and_old_ones_are_not_heard() {
+    let mut owner = TestOwner::new();
+    submit(&mut owner, "a", &[], 1);
+    let (task, first, job) = owner.lend(CLASS).unwrap();
+    assert_eq!(owner.retry(task, first, job), Retry::Again);
+    let (_, second, job) = owner.lend(CLASS).unwrap();
+    assert!(!owner.finished(task, first, true));
+    assert_eq!(owner.retry(task, first, "copy"), Retry::Stale("copy"));
+    assert_eq!(owner.retry(task, second, job), Retry::Exhausted("a"));
+    assert!(owner.finished(task, second, false));
+    assert!(!owner.finished(task, second, false));
+}
+
+#[test]
+fn a_queued_task_can_be_claimed_once() {
+    let mut owner = TestOwner::new();
+    let a = submit(&mut owner, "a", &[], 0);
+    assert_eq!(owner.claimable(a), Some(CLASS));
+    assert!(owner.claim(a).is_some());
+    assert_eq!(owner.claim(a), None);
+    assert_eq!(owner.lend(CLASS), None);
+}
+
+#[test]
+fn claimed_tasks_do_not_pile_up_in_their_queue() {
+    let mut owner = TestOwner::new();
+    for _ in 0..10_000 {
+        let a = submit(&mut owner, "a", &[], 0);
+        let (task, attempt, _) = owner.claim(a).unwrap();
+        owner.finished(task, attempt, true);
+        owner.released(a);
+        effects(&mut owner);
+    }
+    assert!(owner.queues[0].len() < 100);
+}
+
+#[test]
+fn cancelling_finds_a_task_wherever_it_is() {
+    let mut owner = TestOwner::new();
+    let queued = submit(&mut owner, "queued", &[], 0);
+    let lent = submit(&mut owner, "lent", &[], 0);
+    let waits = submit(&mut owner, "waits", &[lent], 0);
+    let Cancel::Taken(task, "queued") = owner.cancel(queued) else { panic!("it had not started") };
+    assert!(owner.finished(task, 0, false));
+    assert_eq!(owner.cancel(queued), Cancel::Ended);
+    let (task, attempt, _) = owner.lend(CLASS).unwrap();
+    assert_eq!(owner.cancel(lent), Cancel::Lent(task));
+    let Cancel::Taken(waiting, "waits") = owner.cancel(waits) else { panic!("it had not started") };
+    owner.finished(waiting, 0, false);
+    assert!(owner.finished(task, attempt, true));
+    assert_eq!(owner.counts().tasks, 0);
+}

@@ -1,0 +1,97 @@
+//! What a thread knows of the task it runs.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use raybolt_core::calls::owner::TaskKey;
+use raybolt_core::calls::queue::CallerId;
+use raybolt_core::calls::scheduler::LeaseKey;
+
+/// The task that runs on this thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context {
+    pub(crate) task: TaskKey,
+    pub(crate) name: &'static str,
+    pub(crate) attempt: u32,
+    pub(crate) caller: CallerId,
+    /// The lease it runs under; calls of actors and async tasks have none.
+    pub(crate) lease: Option<LeaseKey>,
+    pub(crate) deadline: Option<Instant>,
+    /// Whether it is polled on a thread of the async runtime.
+    pub(crate) is_async: bool,
+}
+
+/// How many tasks may run on top of each other on one stack, each in a `get` of the one below.
+const DEPTH_MAX: u32 = 32;
+
+#[derive(Default)]
+struct Stack {
+    current: Option<Context>,
+    depth: u32,
+}
+
+thread_local! {
+    static STACK: RefCell<Stack> = RefCell::default();
+    static THREAD: u64 = {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+/// Who calls, as far as order goes: ids of threads, tasks and actors do not meet.
+pub(crate) fn caller() -> CallerId {
+    current().map_or_else(|| CallerId(THREAD.with(|id| *id)), |context| context.caller)
+}
+
+/// The task that runs on this thread.
+pub(crate) fn current() -> Option<Context> {
+    STACK.with_borrow(|stack| stack.current)
+}
+
+/// Whether one more task may run on this stack.
+pub(crate) fn may_nest() -> bool {
+    STACK.with_borrow(|stack| stack.depth < DEPTH_MAX)
+}
+
+/// Runs `run` as the given task.
+pub(crate) fn enter<R>(context: Context, run: impl FnOnce() -> R) -> R {
+    struct Leave(Option<Context>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            STACK.with_borrow_mut(|stack| {
+                stack.current = self.0;
+                stack.depth -= 1;
+            });
+        }
+    }
+    let _leave = STACK.with_borrow_mut(|stack| {
+        stack.depth += 1;
+        Leave(stack.current.replace(context))
+    });
+    run()
+}
+
+/// A future that is polled as the given task.
+pub(crate) struct Within<F> {
+    context: Context,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Within<F> {
+    pub(crate) fn new(context: Context, future: F) -> Self {
+        Within { context: Context { is_async: true, ..context }, future: Box::pin(future) }
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let context = self.context;
+        enter(context, || self.future.as_mut().poll(cx))
+    }
+}

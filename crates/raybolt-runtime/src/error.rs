@@ -1,0 +1,250 @@
+//! What a caller is told when there is no result: the cause, the place and the lever.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The outcome of most operations.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why there is no result. Cheap to clone: the same error reaches everyone who depends on it.
+#[derive(Clone)]
+pub struct Error(Arc<Kind>);
+
+/// The kinds of [`Error`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The API was used outside a session.
+    NotInitialized,
+    /// A session exists already.
+    AlreadyInitialized,
+    /// The session ended before the result was there.
+    SessionEnded {
+        /// What was waited for.
+        what: String,
+    },
+    /// A setting of the session, or an option of a task, makes no sense.
+    Invalid(String),
+    /// User code failed.
+    Task(TaskError),
+    /// The task was cancelled.
+    Cancelled {
+        /// The task's name.
+        task: String,
+    },
+    /// The task did not end before its deadline.
+    Deadline {
+        /// The task's name.
+        task: String,
+        /// How long it was given.
+        after: Duration,
+    },
+    /// A `get` or `wait` ended before the result was there; the task goes on.
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        after: Duration,
+        /// What it waits for itself.
+        because: String,
+    },
+    /// No node can ever run this.
+    Unschedulable {
+        /// The task's or actor's name.
+        task: String,
+        /// Which resource is missing.
+        because: String,
+    },
+    /// A value would not become bytes.
+    Encode {
+        /// The task's name, or `put`.
+        task: String,
+        /// What the value's type said.
+        because: String,
+    },
+    /// The actor is gone.
+    ActorDied {
+        /// The actor's name.
+        actor: String,
+        /// Why it is gone.
+        because: String,
+    },
+    /// The actor has as many calls waiting as it allows.
+    ActorBusy {
+        /// The actor's name.
+        actor: String,
+        /// Its bound.
+        pending_max: usize,
+    },
+    /// No actor of this name, or another one has it.
+    ActorName(String),
+    /// A generator failed to make more items, or the stream was used after its end.
+    Stream(String),
+}
+
+/// A failure of user code, as data: it crosses processes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskError {
+    /// The function's or method's name.
+    pub task: String,
+    /// Which attempt failed, from 0.
+    pub attempt: u32,
+    /// What the error or panic said.
+    pub message: String,
+    /// What caused the error, outermost first.
+    pub causes: Vec<String>,
+    /// For a panic: the source line, as `file:line:column`.
+    pub location: Option<String>,
+    /// For a panic: the stack at that line.
+    pub backtrace: Option<String>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Error(Arc::new(kind))
+    }
+
+    /// What went wrong, to match on.
+    pub fn kind(&self) -> &Kind {
+        &self.0
+    }
+
+    /// The failure of user code, if it was one.
+    pub fn task_error(&self) -> Option<&TaskError> {
+        match &*self.0 {
+            Kind::Task(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether user code failed or panicked.
+    pub fn is_task_failed(&self) -> bool {
+        self.task_error().is_some()
+    }
+
+    /// Whether a `get` or `wait` gave up; the result may still come.
+    pub fn is_timeout(&self) -> bool {
+        matches!(*self.0, Kind::Timeout { .. })
+    }
+
+    /// Whether the task was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(*self.0, Kind::Cancelled { .. })
+    }
+
+    /// Whether the task missed its deadline.
+    pub fn is_deadline(&self) -> bool {
+        matches!(*self.0, Kind::Deadline { .. })
+    }
+
+    /// Whether the actor is gone.
+    pub fn is_actor_died(&self) -> bool {
+        matches!(*self.0, Kind::ActorDied { .. })
+    }
+
+    /// One word for the kind, for reports.
+    pub fn kind_name(&self) -> &'static str {
+        match &*self.0 {
+            Kind::NotInitialized => "not-initialized",
+            Kind::AlreadyInitialized => "already-initialized",
+            Kind::SessionEnded { .. } => "session-ended",
+            Kind::Invalid(_) => "invalid",
+            Kind::Task(error) if error.location.is_some() => "panic",
+            Kind::Task(_) => "task",
+            Kind::Cancelled { .. } => "cancelled",
+            Kind::Deadline { .. } => "deadline",
+            Kind::Timeout { .. } => "timeout",
+            Kind::Unschedulable { .. } => "unschedulable",
+            Kind::Encode { .. } => "encode",
+            Kind::ActorDied { .. } => "actor-died",
+            Kind::ActorBusy { .. } => "actor-busy",
+            Kind::ActorName(_) => "actor-name",
+            Kind::Stream(_) => "stream",
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What `main() -> Result<..>` and `unwrap` show; the sentence says more than the fields.
+        write!(f, "{self}")?;
+        if let Some(backtrace) = self.task_error().and_then(|error| error.backtrace.as_ref()) {
+            write!(f, "\n{backtrace}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Kind::NotInitialized => {
+                write!(f, "raybolt is not running here; call `raybolt::init()` first and keep what it returns")
+            }
+            Kind::AlreadyInitialized => {
+                write!(f, "raybolt runs here already; use the session there is, or drop it before another `init`")
+            }
+            Kind::SessionEnded { what } => write!(f, "the session ended before {what} was there"),
+            Kind::Invalid(message) => write!(f, "{message}"),
+            Kind::Task(error) => write!(f, "{error}"),
+            Kind::Cancelled { task } => write!(f, "task `{task}` was cancelled"),
+            Kind::Deadline { task, after } => {
+                write!(f, "task `{task}` did not end within {after:?} (`deadline`)")
+            }
+            Kind::Timeout { what, after, because } => {
+                write!(f, "{what} was not there within {after:?} (`timeout`): {because}")
+            }
+            Kind::Unschedulable { task, because } => {
+                write!(f, "`{task}` can never run: it {because} (`Builder::resource`)")
+            }
+            Kind::Encode { task, because } => write!(f, "`{task}`: {because}"),
+            Kind::ActorDied { actor, because } => write!(f, "actor `{actor}` is gone: {because}"),
+            Kind::ActorBusy { actor, pending_max } => write!(
+                f,
+                "actor `{actor}` has {pending_max} calls waiting, as many as it allows (`max_pending_calls`)"
+            ),
+            Kind::ActorName(message) | Kind::Stream(message) => write!(f, "{message}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TaskError { task, message, .. } = self;
+        match &self.location {
+            Some(location) => write!(f, "task `{task}` panicked at {location}: {message}")?,
+            None => write!(f, "task `{task}` failed: {message}")?,
+        }
+        if self.attempt > 0 {
+            write!(f, " (attempt {})", self.attempt + 1)?;
+        }
+        for cause in &self.causes {
+            write!(f, "\n  caused by: {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl TaskError {
+    /// A failure that user code returned, with its chain of causes.
+    pub(crate) fn returned(
+        task: &str,
+        attempt: u32,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| cause.source());
+        TaskError {
+            task: task.into(),
+            attempt,
+            message: error.to_string(),
+            causes: causes.map(ToString::to_string).collect(),
+            location: None,
+            backtrace: None,
+        }
+    }
+}

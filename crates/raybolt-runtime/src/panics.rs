@@ -1,0 +1,95 @@
+//! Turns panics of user code into errors: message, place and stack, without a word on stderr.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use crate::error::TaskError;
+
+#[derive(Default)]
+struct Capture {
+    /// How many `catch` calls are on this thread's stack.
+    depth: u32,
+    place: Option<(String, String)>,
+}
+
+thread_local! {
+    static CAPTURE: RefCell<Capture> = RefCell::default();
+}
+
+/// Runs user code; a panic becomes an error that names the task.
+pub(crate) fn catch<R>(
+    task: &str,
+    attempt: u32,
+    run: impl FnOnce() -> R,
+) -> std::result::Result<R, TaskError> {
+    install_hook();
+    CAPTURE.with_borrow_mut(|capture| capture.depth += 1);
+    // The closure's state is user data behind locks that notice a panic, or is dropped with it.
+    let result = catch_unwind(AssertUnwindSafe(run));
+    let place = CAPTURE.with_borrow_mut(|capture| {
+        capture.depth -= 1;
+        if result.is_err() { capture.place.take() } else { None }
+    });
+    result.map_err(|payload| {
+        let (location, backtrace) = place.unzip();
+        TaskError {
+            task: task.into(),
+            attempt,
+            message: message(payload),
+            causes: Vec::new(),
+            location: location.or_else(|| Some("an unknown place".into())),
+            backtrace,
+        }
+    })
+}
+
+/// The text of a panic. Dropping a payload may panic too, so one that is no text is leaked.
+fn message(payload: Box<dyn Any + Send>) -> String {
+    match payload.downcast::<&'static str>() {
+        Ok(text) => (*text).into(),
+        Err(payload) => match payload.downcast::<String>() {
+            Ok(text) => *text,
+            Err(payload) => {
+                std::mem::forget(payload);
+                "a panic without a text".into()
+            }
+        },
+    }
+}
+
+/// Panics elsewhere go to the hook that was there before.
+fn install_hook() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let ours = CAPTURE.with_borrow_mut(|capture| {
+                if capture.depth > 0 {
+                    let location = info.location().map(ToString::to_string).unwrap_or_default();
+                    capture.place = Some((location, Backtrace::force_capture().to_string()));
+                }
+                capture.depth > 0
+            });
+            if !ours {
+                previous(info);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_caught_with_its_place() {
+        let error = catch("f", 2, || panic!("no {}", "luck")).unwrap_err();
+        assert_eq!(error.message, "no luck");
+        assert!(error.location.unwrap().contains("panics.rs:"));
+        assert!(error.backtrace.unwrap().contains("a_panic_is_caught_with_its_place"));
+        assert_eq!(catch("f", 0, || 1).unwrap(), 1);
+    }
+}
