@@ -18,19 +18,20 @@ pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<usize, Refused> {
 
 /// Why a value cannot be written.
 #[derive(Debug)]
-pub(crate) struct Refused(Box<String>);
+pub(crate) struct Refused(Box<str>);
 
 impl Refused {
     pub(crate) fn into_cause(self) -> String {
-        *self.0
+        self.0.into()
     }
 
     #[cold]
     fn unknown_length(of: &str) -> Self {
-        Refused(Box::new(format!(
+        let cause = format!(
             "it contains a {of} of unknown length, as `#[serde(flatten)]` makes one; \
              collect it into a `Vec` or a map field"
-        )))
+        );
+        Refused(cause.into())
     }
 }
 
@@ -45,7 +46,7 @@ impl std::error::Error for Refused {}
 impl ser::Error for Refused {
     #[cold]
     fn custom<T: Display>(message: T) -> Self {
-        Refused(Box::new(message.to_string()))
+        Refused(message.to_string().into())
     }
 }
 
