@@ -541,3 +541,6 @@ fn fixed(component: &BatchComponent, words: &mut usize) -> Fixed {
 const fn words_of(instances: u32) -> usize {
     instances.div_ceil(64) as usize
 }
+
+#[cfg(test)]
+mod tests;

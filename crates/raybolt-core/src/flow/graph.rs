@@ -287,3 +287,6 @@ impl Plan {
 fn component_index(position: usize) -> ComponentIndex {
     ComponentIndex(u16::try_from(position).expect("a plan has at most 65,535 components"))
 }
+
+#[cfg(test)]
+mod tests;

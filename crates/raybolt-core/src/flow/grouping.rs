@@ -291,3 +291,157 @@ fn less_used(used: &mut [u64], key: u64) -> InstanceIndex {
     used[chosen as usize] += 1;
     InstanceIndex(chosen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(instances: u32, seed: u64) -> RouterOptions {
+        RouterOptions { instances, local: Vec::new(), seed }
+    }
+
+    fn one(router: &mut Router, key: u64) -> u32 {
+        match router.route(key) {
+            Targets::One(instance) => instance.0,
+            other => panic!("one instance expected, not {other:?}"),
+        }
+    }
+
+    fn keyed(grouping: fn(Vec<String>) -> Grouping) -> Grouping {
+        grouping(vec!["word".to_owned()])
+    }
+
+    fn counts(router: &mut Router, keys: impl Iterator<Item = u64>) -> Vec<u32> {
+        let mut counts = vec![0; router.instances() as usize];
+        for key in keys {
+            counts[one(router, key) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn a_shuffle_is_even_from_any_start() {
+        for seed in 0..20 {
+            for grouping in [Grouping::Shuffle, Grouping::None, Grouping::LocalOrShuffle] {
+                let mut router = Router::new(&grouping, &options(3, seed));
+                assert_eq!(counts(&mut router, 0..9), [3, 3, 3]);
+                let mut rest = counts(&mut router, 0..4);
+                rest.sort_unstable();
+                assert_eq!(rest, [1, 1, 2]);
+            }
+        }
+    }
+
+    #[test]
+    fn producers_begin_their_turns_at_different_places() {
+        let mut seen = [false; 4];
+        for seed in 0..32 {
+            seen[one(&mut Router::new(&Grouping::Shuffle, &options(4, seed)), 0) as usize] = true;
+        }
+        assert_eq!(seen, [true; 4]);
+    }
+
+    #[test]
+    fn equal_keys_go_to_the_same_instance_whoever_sends_them() {
+        let mut first = Router::new(&keyed(Grouping::Fields), &options(7, 1));
+        let mut second = Router::new(&keyed(Grouping::Fields), &options(7, 2));
+        for key in 0..1_000 {
+            assert_eq!(one(&mut first, key), one(&mut second, key));
+        }
+    }
+
+    #[test]
+    fn weak_keys_spread_over_all_instances() {
+        for spread in [1, 1 << 20, 1 << 50] {
+            let mut router = Router::new(&keyed(Grouping::Fields), &options(5, 0));
+            for count in counts(&mut router, (0..5_000).map(|key| key * spread)) {
+                assert!((800..1_200).contains(&count), "{count}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_placement_of_keys_is_fixed() {
+        // Moving a key between versions would split its count while both run: change on purpose only.
+        let places: Vec<u32> = (0..8).map(|key| place(key, 10).0).collect();
+        assert_eq!(places, [4, 0, 1, 7, 8, 5, 6, 2]);
+    }
+
+    #[test]
+    fn a_hot_key_of_partial_key_grouping_is_shared_by_two_instances() {
+        let mut router = Router::new(&keyed(Grouping::PartialKey), &options(6, 0));
+        let mut counts = counts(&mut router, std::iter::repeat_n(42, 100));
+        counts.sort_unstable();
+        assert_eq!(counts, [0, 0, 0, 0, 50, 50]);
+    }
+
+    #[test]
+    fn partial_key_grouping_prefers_the_less_used_candidate() {
+        let mut router = Router::new(&keyed(Grouping::PartialKey), &options(4, 0));
+        for count in counts(&mut router, 0..4_000) {
+            assert!((990..1_010).contains(&count), "{count}");
+        }
+    }
+
+    #[test]
+    fn partial_key_grouping_needs_no_second_instance() {
+        let mut router = Router::new(&keyed(Grouping::PartialKey), &options(1, 0));
+        assert_eq!(counts(&mut router, 0..10), [10]);
+    }
+
+    #[test]
+    fn local_instances_are_preferred_and_take_turns() {
+        let local = vec![InstanceIndex(1), InstanceIndex(3)];
+        let options = RouterOptions { instances: 5, local, seed: 3 };
+        let mut router = Router::new(&Grouping::LocalOrShuffle, &options);
+        assert_eq!(counts(&mut router, 0..10), [0, 5, 0, 5, 0]);
+    }
+
+    #[test]
+    fn all_goes_to_all_and_global_to_the_lowest() {
+        let mut all = Router::new(&Grouping::All, &options(3, 0));
+        assert_eq!(all.route(1), Targets::All);
+        let mut global = Router::new(&Grouping::Global, &options(3, 0));
+        assert_eq!(counts(&mut global, 0..5), [5, 0, 0]);
+    }
+
+    #[test]
+    fn a_direct_edge_takes_named_instances_only() {
+        let mut direct = Router::new(&Grouping::Direct, &options(3, 0));
+        assert_eq!(direct.direct(InstanceIndex(2)), Ok(InstanceIndex(2)));
+        let error = direct.direct(InstanceIndex(3)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "instance 3 does not exist; the consumer has 3 (numbered from 0)"
+        );
+        assert_eq!((direct.route(0), direct.chosen()), (Targets::Chosen, &[][..]));
+        let other = Router::new(&Grouping::Shuffle, &options(3, 0));
+        assert_eq!(
+            other.direct(InstanceIndex(0)).unwrap_err().to_string(),
+            "the consumer does not use direct grouping; emit without naming an instance"
+        );
+    }
+
+    #[test]
+    fn a_custom_grouping_is_not_trusted_beyond_the_consumer() {
+        struct Odd;
+        impl Choose for Odd {
+            fn choose(&mut self, key: u64, _: u32, chosen: &mut Vec<InstanceIndex>) {
+                chosen.extend([InstanceIndex(key as u32), InstanceIndex(1), InstanceIndex(9)]);
+            }
+        }
+        let mut router = Router::custom(Box::new(Odd), 3);
+        assert!(router.is_keyed());
+        for key in [2, 0] {
+            assert_eq!(router.route(key), Targets::Chosen);
+            assert_eq!(router.chosen(), [InstanceIndex(key as u32), InstanceIndex(1)]);
+        }
+    }
+
+    #[test]
+    fn only_keyed_groupings_ask_for_a_key() {
+        let is_keyed = |grouping: &Grouping| Router::new(grouping, &options(2, 0)).is_keyed();
+        assert!(is_keyed(&keyed(Grouping::Fields)) && is_keyed(&keyed(Grouping::PartialKey)));
+        assert!(!is_keyed(&Grouping::Shuffle) && !is_keyed(&Grouping::All));
+    }
+}

@@ -1,6 +1,6 @@
 //! Checks a [`Graph`] and resolves it to a [`Plan`]: one step per kind of mistake, in reading order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Component, ComponentKind, Edge, Graph, OutputStream, Plan, PlanComponent, Subscription,
@@ -22,7 +22,7 @@ pub enum GraphError {
         /// What the name is for.
         what: &'static str,
         /// The name.
-        name: String,
+        name: Box<str>,
     },
     /// A name is kept for the engine's own components and streams.
     #[error("{what} name `{name}` begins with `__`, which is reserved; choose another")]
@@ -30,37 +30,37 @@ pub enum GraphError {
         /// What the name is for.
         what: &'static str,
         /// The name.
-        name: String,
+        name: Box<str>,
     },
     /// Two components have one id.
     #[error("component `{id}` is declared twice; ids are unique within a topology")]
     DuplicateComponent {
         /// The id.
-        id: String,
+        id: Box<str>,
     },
     /// A component declares two streams of one name.
     #[error("component `{component}` declares stream `{stream}` twice")]
     DuplicateStream {
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The stream.
-        stream: String,
+        stream: Box<str>,
     },
     /// A stream declares two fields of one name.
     #[error("stream `{stream}` of component `{component}` declares field `{field}` twice")]
     DuplicateField {
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The stream.
-        stream: String,
+        stream: Box<str>,
         /// The field.
-        field: String,
+        field: Box<str>,
     },
     /// A component has no instances.
     #[error("component `{component}` has parallelism 0; give it at least 1")]
     ZeroParallelism {
         /// The component.
-        component: String,
+        component: Box<str>,
     },
     /// An option is zero where that would stop everything.
     #[error("option `{option}` is 0; give it at least 1, or leave it unset")]
@@ -87,25 +87,25 @@ pub enum GraphError {
     )]
     SpoutWithInput {
         /// The spout.
-        spout: String,
+        spout: Box<str>,
         /// The component of its first input.
-        component: String,
+        component: Box<str>,
         /// The stream of its first input.
-        stream: String,
+        stream: Box<str>,
     },
     /// A bolt subscribes to nothing.
     #[error("bolt `{bolt}` has no input; give it a grouping, such as `shuffle_grouping(..)`")]
     NoInput {
         /// The bolt.
-        bolt: String,
+        bolt: Box<str>,
     },
     /// A bolt subscribes to a component that does not exist.
     #[error("bolt `{bolt}` subscribes to unknown component `{component}`{hint}")]
     UnknownComponent {
         /// The bolt.
-        bolt: String,
+        bolt: Box<str>,
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The nearest and the known ones.
         hint: Hint,
     },
@@ -115,11 +115,11 @@ pub enum GraphError {
     )]
     UnknownStream {
         /// The bolt.
-        bolt: String,
+        bolt: Box<str>,
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The stream.
-        stream: String,
+        stream: Box<str>,
         /// The nearest and the known ones.
         hint: Hint,
     },
@@ -129,13 +129,13 @@ pub enum GraphError {
     )]
     UnknownField {
         /// The bolt.
-        bolt: String,
+        bolt: Box<str>,
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The stream.
-        stream: String,
+        stream: Box<str>,
         /// The field.
-        field: String,
+        field: Box<str>,
         /// The nearest and the known ones.
         hint: Hint,
     },
@@ -145,11 +145,11 @@ pub enum GraphError {
     )]
     NoKeyField {
         /// The bolt.
-        bolt: String,
+        bolt: Box<str>,
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The stream.
-        stream: String,
+        stream: Box<str>,
     },
     /// A direct grouping on a stream whose producer does not name instances.
     #[error(
@@ -157,11 +157,11 @@ pub enum GraphError {
     )]
     NotDirect {
         /// The bolt.
-        bolt: String,
+        bolt: Box<str>,
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The stream.
-        stream: String,
+        stream: Box<str>,
     },
     /// Another grouping on a stream whose producer names the instances.
     #[error(
@@ -169,13 +169,13 @@ pub enum GraphError {
     )]
     IsDirect {
         /// The bolt.
-        bolt: String,
+        bolt: Box<str>,
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The stream.
-        stream: String,
+        stream: Box<str>,
         /// The grouping.
-        grouping: String,
+        grouping: Box<str>,
     },
     /// A bolt takes other tuples than a stream carries.
     #[error(
@@ -183,15 +183,15 @@ pub enum GraphError {
     )]
     TypeMismatch {
         /// The bolt.
-        bolt: String,
+        bolt: Box<str>,
         /// What it takes.
-        takes: String,
+        takes: Box<str>,
         /// The component.
-        component: String,
+        component: Box<str>,
         /// The stream.
-        stream: String,
+        stream: Box<str>,
         /// What the stream carries.
-        carries: String,
+        carries: Box<str>,
     },
     /// Tuples could go round for ever.
     #[error(
@@ -199,7 +199,7 @@ pub enum GraphError {
     )]
     Cycle {
         /// The components on the cycle, in the direction of tuples: `a -> b -> a`.
-        path: String,
+        path: Box<str>,
     },
 }
 
@@ -209,10 +209,10 @@ pub enum GraphError {
 /// When the name is empty, has one of `/.:\`, or begins with `__`.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), GraphError> {
     if name.is_empty() || name.contains(['/', '.', ':', '\\']) {
-        return Err(GraphError::BadName { what, name: name.to_owned() });
+        return Err(GraphError::BadName { what, name: name.into() });
     }
     if name.starts_with("__") {
-        return Err(GraphError::ReservedName { what, name: name.to_owned() });
+        return Err(GraphError::ReservedName { what, name: name.into() });
     }
     Ok(())
 }
@@ -266,14 +266,14 @@ fn check_numbers(graph: &Graph) -> Result<(), GraphError> {
 fn check_component(component: &Component) -> Result<(), GraphError> {
     check_name("component", &component.id)?;
     if component.parallelism == 0 {
-        return Err(GraphError::ZeroParallelism { component: component.id.clone() });
+        return Err(GraphError::ZeroParallelism { component: component.id.as_str().into() });
     }
     for (position, stream) in component.outputs.iter().enumerate() {
         check_name("stream", &stream.id)?;
         if component.outputs[..position].iter().any(|earlier| earlier.id == stream.id) {
             return Err(GraphError::DuplicateStream {
-                component: component.id.clone(),
-                stream: stream.id.clone(),
+                component: component.id.as_str().into(),
+                stream: stream.id.as_str().into(),
             });
         }
         check_fields(component, stream)?;
@@ -285,9 +285,9 @@ fn check_fields(component: &Component, stream: &OutputStream) -> Result<(), Grap
     for (position, field) in stream.fields.iter().enumerate() {
         if stream.fields[..position].contains(field) {
             return Err(GraphError::DuplicateField {
-                component: component.id.clone(),
-                stream: stream.id.clone(),
-                field: field.clone(),
+                component: component.id.as_str().into(),
+                stream: stream.id.as_str().into(),
+                field: field.as_str().into(),
             });
         }
     }
@@ -297,11 +297,13 @@ fn check_fields(component: &Component, stream: &OutputStream) -> Result<(), Grap
 fn check_has_input(component: &Component) -> Result<(), GraphError> {
     match (component.kind, component.inputs.first()) {
         (ComponentKind::Spout, Some(input)) => Err(GraphError::SpoutWithInput {
-            spout: component.id.clone(),
-            component: input.component.clone(),
-            stream: input.stream.clone(),
+            spout: component.id.as_str().into(),
+            component: input.component.as_str().into(),
+            stream: input.stream.as_str().into(),
         }),
-        (ComponentKind::Bolt, None) => Err(GraphError::NoInput { bolt: component.id.clone() }),
+        (ComponentKind::Bolt, None) => {
+            Err(GraphError::NoInput { bolt: component.id.as_str().into() })
+        }
         _ => Ok(()),
     }
 }
@@ -317,7 +319,7 @@ impl<'a> Names<'a> {
         let mut positions = BTreeMap::new();
         for (position, component) in graph.components.iter().enumerate() {
             if positions.insert(component.id.as_str(), position).is_some() {
-                return Err(GraphError::DuplicateComponent { id: component.id.clone() });
+                return Err(GraphError::DuplicateComponent { id: component.id.as_str().into() });
             }
         }
         Ok(Self { graph, positions })
@@ -359,8 +361,8 @@ fn find_component(
         // be right.
         let others = names.graph.components.iter().map(|c| c.id.as_str());
         GraphError::UnknownComponent {
-            bolt: bolt.id.clone(),
-            component: wanted.to_owned(),
+            bolt: bolt.id.as_str().into(),
+            component: wanted.into(),
             hint: Hint::new(wanted, others.filter(|&id| id != bolt.id)),
         }
     })
@@ -374,9 +376,9 @@ fn find_stream(
     let wanted = subscription.stream.as_str();
     producer.outputs.iter().position(|output| output.id == wanted).ok_or_else(|| {
         GraphError::UnknownStream {
-            bolt: bolt.id.clone(),
-            component: producer.id.clone(),
-            stream: wanted.to_owned(),
+            bolt: bolt.id.as_str().into(),
+            component: producer.id.as_str().into(),
+            stream: wanted.into(),
             hint: Hint::new(wanted, producer.outputs.iter().map(|output| output.id.as_str())),
         }
     })
@@ -391,18 +393,18 @@ fn find_key_fields(
     let wanted = subscription.grouping.key_fields();
     if keyed && wanted.is_empty() {
         return Err(GraphError::NoKeyField {
-            bolt: bolt.id.clone(),
-            component: subscription.component.clone(),
-            stream: output.id.clone(),
+            bolt: bolt.id.as_str().into(),
+            component: subscription.component.as_str().into(),
+            stream: output.id.as_str().into(),
         });
     }
     let find = |field: &String| {
         output.fields.iter().position(|known| known == field).ok_or_else(|| {
             GraphError::UnknownField {
-                bolt: bolt.id.clone(),
-                component: subscription.component.clone(),
-                stream: output.id.clone(),
-                field: field.clone(),
+                bolt: bolt.id.as_str().into(),
+                component: subscription.component.as_str().into(),
+                stream: output.id.as_str().into(),
+                field: field.as_str().into(),
                 hint: Hint::new(field, output.fields.iter().map(String::as_str)),
             }
         })
@@ -415,14 +417,18 @@ fn check_direct(
     bolt: &Component,
     subscription: &Subscription,
 ) -> Result<(), GraphError> {
-    let bolt = bolt.id.clone();
-    let (component, stream) = (subscription.component.clone(), output.id.clone());
+    let bolt = bolt.id.as_str().into();
+    let component = subscription.component.as_str().into();
+    let stream = output.id.as_str().into();
     match (output.direct, &subscription.grouping) {
         (false, Grouping::Direct) => Err(GraphError::NotDirect { bolt, component, stream }),
         (true, Grouping::Direct) | (false, _) => Ok(()),
-        (true, other) => {
-            Err(GraphError::IsDirect { bolt, component, stream, grouping: other.to_string() })
-        }
+        (true, other) => Err(GraphError::IsDirect {
+            bolt,
+            component,
+            stream,
+            grouping: other.to_string().into(),
+        }),
     }
 }
 
@@ -433,11 +439,11 @@ fn check_type(
 ) -> Result<(), GraphError> {
     match &bolt.takes {
         Some(takes) if !output.carries.fits(takes) => Err(GraphError::TypeMismatch {
-            bolt: bolt.id.clone(),
-            takes: takes.name.clone(),
-            component: subscription.component.clone(),
-            stream: output.id.clone(),
-            carries: output.carries.name.clone(),
+            bolt: bolt.id.as_str().into(),
+            takes: takes.name.as_str().into(),
+            component: subscription.component.as_str().into(),
+            stream: output.id.as_str().into(),
+            carries: output.carries.name.as_str().into(),
         }),
         _ => Ok(()),
     }
@@ -452,7 +458,7 @@ fn topological_order(graph: &Graph, edges: &[Edge]) -> Result<Vec<ComponentIndex
         downstream[edge.from.index()].push(edge.to.index());
         waiting_for[edge.to.index()] += 1;
     }
-    let mut ready: std::collections::BTreeSet<usize> =
+    let mut ready: BTreeSet<usize> =
         (0..count).filter(|&position| waiting_for[position] == 0).collect();
     let mut order = Vec::with_capacity(count);
     while let Some(position) = ready.pop_first() {
@@ -491,7 +497,7 @@ fn cycle(graph: &Graph, edges: &[Edge], waiting_for: &[usize]) -> GraphError {
     path.rotate_left(first);
     path.push(path[0]);
     let names: Vec<&str> = path.iter().map(|&p| graph.components[p].id.as_str()).collect();
-    GraphError::Cycle { path: names.join(" -> ") }
+    GraphError::Cycle { path: names.join(" -> ").into() }
 }
 
 /// Gives instances their numbers (GRAPH-2).
