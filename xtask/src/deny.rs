@@ -5,7 +5,7 @@
 //! then, and without any the check says in a line of its own that it did not happen. `--strict`
 //! makes that an error, for machines that do reach it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -49,16 +49,21 @@ fn advisories(root: &Path) -> Result<Advisories> {
         run(&mut cargo_deny(root, &["check", "advisories"]))?;
         return Ok(Advisories::Clean);
     }
-    // Tells an old copy from none: without one cargo-deny ends before it looks at any crate.
-    let offline = cargo_deny(root, &["--offline", "check", "advisories"]).output()?;
-    let said = String::from_utf8_lossy(&offline.stderr).into_owned();
-    if offline.status.success() {
-        return Ok(Advisories::CleanByOldCopy);
-    }
-    if said.contains("failed to load advisory database") || said.contains("failed to open") {
+    if !has_copy() {
         return Ok(Advisories::NotChecked(reason(&String::from_utf8_lossy(&fetched.stderr))));
     }
-    bail!("advisories:\n{said}");
+    run(
+        cargo_deny(root, &["check", "--disable-fetch", "advisories"]).env("CARGO_NET_OFFLINE", "1")
+    )?;
+    Ok(Advisories::CleanByOldCopy)
+}
+
+/// Whether an earlier fetch left a database where cargo-deny keeps it.
+fn has_copy() -> bool {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let copies = home.and_then(|home| std::fs::read_dir(home.join("advisory-dbs")).ok());
+    copies.is_some_and(|copies| copies.flatten().any(|copy| copy.path().join("crates").is_dir()))
 }
 
 fn cargo_deny(root: &Path, args: &[&str]) -> Command {
