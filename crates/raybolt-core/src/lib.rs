@@ -7,6 +7,7 @@
 //! `clippy.toml` beside this crate's manifest forbids what would break that.
 
 pub mod calls;
+pub mod drpc;
 pub mod flow;
 pub mod hash;
 pub mod ids;
