@@ -31,6 +31,7 @@ pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
         });
     let request_ids = each(&fields[..1], &root, "request_id");
     let first = member(fields[0]);
+    let first_type = &fields[0].ty;
     let types: Vec<_> = fields.iter().map(|field| &field.ty).collect();
     let members: Vec<_> = fields.iter().map(|field| member(field)).collect();
 
@@ -38,6 +39,7 @@ pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
         #[automatically_derived]
         impl #root::Tuple for #name {
             const FIELDS: &'static [&'static str] = &[#(#names),*];
+            const CARRIES_REQUEST: bool = <#first_type as #root::Field>::IS_REQUEST;
 
             #[inline]
             fn hash_field<__H: ::core::hash::Hasher>(&self, index: usize, hasher: &mut __H) {

@@ -70,6 +70,9 @@ pub trait Tuple: Clone + Send + Sync + 'static {
     /// Whether the fields are known at run time only.
     const DYNAMIC: bool = false;
 
+    /// Whether the type says that the first field is a [`RequestId`].
+    const CARRIES_REQUEST: bool = false;
+
     /// Feeds field number `index` to `hasher`; nothing if there is none.
     fn hash_field<H: Hasher>(&self, index: usize, hasher: &mut H);
 
@@ -105,6 +108,10 @@ pub trait Tuple: Clone + Send + Sync + 'static {
 /// The common types are; for one of your own that serializes, `impl Field for Mine {}` is enough: it
 /// then is [`Value::Bytes`] in a dynamic tuple.
 pub trait Field: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Whether this is [`RequestId`].
+    #[doc(hidden)]
+    const IS_REQUEST: bool = false;
+
     /// Feeds the value to `hasher`, see TUPLE-1.
     fn hash_into<H: Hasher>(&self, hasher: &mut H) {
         hasher.write(&postcard::to_allocvec(self).unwrap_or_default());
@@ -408,6 +415,22 @@ impl Field for Arc<str> {
     }
 }
 
+impl Field for bytes::Bytes {
+    fn hash_into<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.len() as u64);
+        self.iter().for_each(|it| it.hash_into(hasher)); // As `Vec<u8>`: TUPLE-1.
+    }
+    fn into_value(self) -> Value {
+        Value::Bytes(self.into())
+    }
+    fn from_value(value: Value) -> Result<Self, Value> {
+        match value {
+            Value::Bytes(it) => Ok(it.into()),
+            other => Err(other),
+        }
+    }
+}
+
 impl<F: Field> Field for Option<F> {
     fn hash_into<H: Hasher>(&self, hasher: &mut H) {
         match self {
@@ -440,6 +463,8 @@ impl<F: Field> Field for Vec<F> {
 }
 
 impl Field for RequestId {
+    const IS_REQUEST: bool = true;
+
     fn hash_into<H: Hasher>(&self, hasher: &mut H) {
         hasher.write_u64(self.0);
     }
@@ -490,6 +515,7 @@ macro_rules! plain_tuples {
     ($($count:literal [$($index:tt $name:literal $type:ident),*])*) => {$(
         impl<$($type: Field),*> Tuple for ($($type,)*) {
             const FIELDS: &'static [&'static str] = &[$($name),*];
+            const CARRIES_REQUEST: bool = [$($type::IS_REQUEST),*][0];
 
             fn hash_field<H: Hasher>(&self, index: usize, hasher: &mut H) {
                 match index {
