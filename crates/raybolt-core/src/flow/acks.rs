@@ -45,6 +45,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use hashbrown::hash_map::Entry;
+
 use crate::hash::IdMap;
 use crate::ids::{InstanceId, RootId};
 use crate::plant::{Plant, Plants};
@@ -90,6 +92,13 @@ struct Record {
     /// Who emitted it; meaningless while `stage` is `Early`.
     spout: InstanceId,
     stage: Stage,
+}
+
+impl Record {
+    /// A record that a report began, before the spout's.
+    fn early(word: u64, deadline: u64) -> Self {
+        Self { word, deadline, spout: InstanceId::default(), stage: Stage::Early }
+    }
 }
 
 /// Where a root is in its life.
@@ -187,33 +196,32 @@ impl Acks {
     /// An instance failed a tuple of this root; `edges` is its report as it would be for a success.
     pub fn failed(&mut self, now: Instant, root: RootId, edges: u64, message: &str) {
         self.advance(now);
-        let record = self.record(root);
-        record.word ^= edges;
-        match record.stage {
-            Stage::Early => {
-                self.early_failures.entry(root).or_insert_with(|| message.into());
-            }
-            Stage::Pending => {
-                let spout = record.spout;
-                let drained = record.word == 0;
+        let told = match self.records.get_mut(&root) {
+            Some(record) if record.stage == Stage::Pending => {
                 record.stage = Stage::Told;
-                if drained {
-                    self.records.remove(&root);
-                }
-                let reason = FailReason::Failed(message.into());
-                self.effects.push_back(AckEffect::Failed { root, spout, reason });
+                Some(record.spout)
             }
-            Stage::Told => self.drop_if_drained(root),
+            Some(record) if record.stage == Stage::Told => None,
+            _ => {
+                self.early_failures.entry(root).or_insert_with(|| message.into());
+                None
+            }
+        };
+        if let Some(spout) = told {
+            self.told_failed(root, spout, FailReason::Failed(message.into()));
         }
+        self.fold(root, edges);
         self.sweep();
     }
 
     /// A tuple of this root takes long, but is being worked on: its timeout starts again.
     pub fn extended(&mut self, now: Instant, root: RootId) {
         self.advance(now);
-        let deadline = self.now.saturating_add(self.timeout);
-        let Some(record) = self.records.get_mut(&root) else { return };
-        record.deadline = deadline;
+        let deadline = self.deadline();
+        match self.records.get_mut(&root) {
+            Some(record) if record.deadline != deadline => record.deadline = deadline,
+            _ => return,
+        }
         self.deadlines.push_back((deadline, root));
         self.sweep();
     }
@@ -265,70 +273,75 @@ impl Acks {
         self.now = self.now.max(nanos(now.saturating_duration_since(self.origin)));
     }
 
+    /// The hot path of spouts: one look-up, which is the insertion.
     fn emitted_one(&mut self, spout: InstanceId, root: RootId, edges: u64) {
-        let deadline = self.now.saturating_add(self.timeout);
-        let record = self.record(root);
-        // Only the plant may skip the spout's report; otherwise ACK-2.
-        record.word ^= edges;
-        record.spout = spout;
-        record.stage = Stage::Pending;
-        let done = record.word == 0;
-        if record.deadline != deadline {
-            // Early reports began this record: what counts is when the spout emitted it.
-            record.deadline = deadline;
-            self.deadlines.push_back((deadline, root));
+        let deadline = self.deadline();
+        match self.records.entry(root) {
+            Entry::Vacant(_) if edges == 0 || self.plants.has(Plant::AckEarly) => {
+                self.acked(root, spout);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Record { word: edges, deadline, spout, stage: Stage::Pending });
+                self.deadlines.push_back((deadline, root));
+            }
+            Entry::Occupied(mut entry) => {
+                let record = entry.get_mut();
+                let word = record.word ^ edges;
+                // What counts is when the spout emitted, not when the first report came.
+                let is_later = record.deadline != deadline;
+                *record = Record { word, deadline, spout, stage: Stage::Pending };
+                if is_later {
+                    self.deadlines.push_back((deadline, root));
+                }
+                self.emitted_late(root, spout, word == 0);
+            }
         }
-        match self.early_failure(root) {
-            Some(message) => self.told_early(root, spout, done, message),
-            None if done || self.plants.has(Plant::AckEarly) => self.acked(root, spout),
+    }
+
+    /// The spout's report came after others.
+    fn emitted_late(&mut self, root: RootId, spout: InstanceId, drained: bool) {
+        let failure = self.early_failures.remove(&root);
+        if drained {
+            self.records.remove(&root);
+        } else if let (Some(_), Some(record)) = (&failure, self.records.get_mut(&root)) {
+            record.stage = Stage::Told;
+        }
+        match failure {
+            Some(message) => self.told_failed(root, spout, FailReason::Failed(message)),
+            None if drained => self.acked(root, spout),
             None => {}
         }
     }
 
-    /// Takes the message of a failure that came before its root; nearly always there is none at all.
-    fn early_failure(&mut self, root: RootId) -> Option<Box<str>> {
-        if self.early_failures.is_empty() { None } else { self.early_failures.remove(&root) }
-    }
-
-    fn told_early(&mut self, root: RootId, spout: InstanceId, drained: bool, message: Box<str>) {
-        if drained {
-            self.records.remove(&root);
-        } else if let Some(record) = self.records.get_mut(&root) {
-            record.stage = Stage::Told;
-        }
-        let reason = FailReason::Failed(message);
-        self.effects.push_back(AckEffect::Failed { root, spout, reason });
-    }
-
-    /// The hot path: one look-up, one XOR, and for the last report of a tree a removal.
+    /// The hot path of bolts: one look-up and one XOR, for the last report of a tree also a removal.
     #[inline]
     fn fold(&mut self, root: RootId, edges: u64) {
-        let record = self.record(root);
-        record.word ^= edges;
-        if record.word != 0 {
-            return;
-        }
-        match record.stage {
-            // Zero without the spout's report says nothing: it is still to be folded.
-            Stage::Early => {}
-            Stage::Pending => {
-                let spout = record.spout;
-                self.acked(root, spout);
+        let deadline = self.deadline();
+        match self.records.entry(root) {
+            Entry::Vacant(entry) => {
+                entry.insert(Record::early(edges, deadline));
+                self.deadlines.push_back((deadline, root));
             }
-            Stage::Told => {
-                self.records.remove(&root);
+            Entry::Occupied(mut entry) => {
+                let record = entry.get_mut();
+                record.word ^= edges;
+                // Zero without the spout's report says nothing: it is still to be folded.
+                if record.word != 0 || record.stage == Stage::Early {
+                    return;
+                }
+                let record = entry.remove();
+                // Roots are mostly done in their order: then no sweep is needed.
+                if self.deadlines.front().is_some_and(|&(_, first)| first == root) {
+                    self.deadlines.pop_front();
+                }
+                if record.stage == Stage::Pending {
+                    self.acked(root, record.spout);
+                }
             }
-        }
-    }
-
-    fn drop_if_drained(&mut self, root: RootId) {
-        if self.records.get(&root).is_some_and(|record| record.word == 0) {
-            self.records.remove(&root);
         }
     }
 
     fn acked(&mut self, root: RootId, spout: InstanceId) {
-        self.records.remove(&root);
         self.effects.push_back(AckEffect::Acked { root, spout });
         if self.plants.has(Plant::AckTwice) {
             self.effects.push_back(AckEffect::Acked { root, spout });
@@ -339,10 +352,7 @@ impl Acks {
         let Some(record) = self.records.remove(&root) else { return };
         match record.stage {
             Stage::Pending if self.plants.has(Plant::LoseReplay) => {}
-            Stage::Pending => {
-                let (spout, reason) = (record.spout, FailReason::Timeout);
-                self.effects.push_back(AckEffect::Failed { root, spout, reason });
-            }
+            Stage::Pending => self.told_failed(root, record.spout, FailReason::Timeout),
             Stage::Early => {
                 self.early_failures.remove(&root);
             }
@@ -350,16 +360,13 @@ impl Acks {
         }
     }
 
-    /// The record of `root`, begun now if there is none.
-    #[inline]
-    fn record(&mut self, root: RootId) -> &mut Record {
-        let (now, timeout) = (self.now, self.timeout);
-        let deadlines = &mut self.deadlines;
-        self.records.entry(root).or_insert_with(|| {
-            let deadline = now.saturating_add(timeout);
-            deadlines.push_back((deadline, root));
-            Record { word: 0, deadline, spout: InstanceId::default(), stage: Stage::Early }
-        })
+    fn told_failed(&mut self, root: RootId, spout: InstanceId, reason: FailReason) {
+        self.effects.push_back(AckEffect::Failed { root, spout, reason });
+    }
+
+    /// When a root that is emitted now times out.
+    fn deadline(&self) -> u64 {
+        self.now.saturating_add(self.timeout)
     }
 
     fn is_stale(&self, deadline: u64, root: RootId) -> bool {
