@@ -10,12 +10,13 @@ use std::time::Instant;
 use raybolt_core::calls::owner::TaskKey;
 use raybolt_core::calls::queue::CallerId;
 use raybolt_core::calls::scheduler::LeaseKey;
+use slotmap::Key;
 
 /// The task that runs on this thread.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Context {
+#[doc(hidden)]
+pub struct Context {
     pub(crate) task: TaskKey,
-    pub(crate) name: &'static str,
     pub(crate) attempt: u32,
     pub(crate) caller: CallerId,
     /// The lease it runs under; calls of actors and async tasks have none.
@@ -24,6 +25,24 @@ pub(crate) struct Context {
     /// Whether it is polled on a thread of the async runtime.
     pub(crate) is_async: bool,
 }
+
+impl Context {
+    /// The context of a task of no actor.
+    pub(crate) fn of_task(
+        task: TaskKey,
+        attempt: u32,
+        lease: Option<LeaseKey>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let caller = CallerId(TASK | task.data().as_ffi());
+        Context { task, attempt, caller, lease, deadline, is_async: false }
+    }
+}
+
+/// Set in the caller ids of tasks; those of threads are small, those of actors have the next bit.
+const TASK: u64 = 1 << 63;
+/// Set in the caller ids of actors.
+pub(crate) const ACTOR: u64 = 1 << 62;
 
 /// How many tasks may run on top of each other on one stack, each in a `get` of the one below.
 const DEPTH_MAX: u32 = 32;

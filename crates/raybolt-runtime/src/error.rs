@@ -182,10 +182,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Kind::NotInitialized => {
-                write!(f, "raybolt is not running here; call `raybolt::init()` first and keep what it returns")
+                write!(
+                    f,
+                    "raybolt is not running here; call `raybolt::init()` first and keep what it returns"
+                )
             }
             Kind::AlreadyInitialized => {
-                write!(f, "raybolt runs here already; use the session there is, or drop it before another `init`")
+                write!(
+                    f,
+                    "raybolt runs here already; use the session there is, or drop it before another `init`"
+                )
             }
             Kind::SessionEnded { what } => write!(f, "the session ended before {what} was there"),
             Kind::Invalid(message) => write!(f, "{message}"),

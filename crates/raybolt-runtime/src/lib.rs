@@ -1,6 +1,27 @@
 //! The shells of raybolt: threads, timers and values that drive the machines of the core.
+//!
+//! [`pool`], [`turn`], [`slot`] and [`timer`] are what every shell stands on, also those of topologies
+//! and Distributed RPC. The rest is the shell of calls: a [`session`] holds the machines, [`call`] is
+//! the way in, and an actor's calls go by way of its [`handle`].
 
+mod actor;
+pub mod args;
+pub mod call;
+mod context;
+pub mod error;
+pub mod failures;
+pub mod handle;
+mod hub;
+pub mod job;
+mod lease;
+pub mod method;
+mod names;
+pub mod object;
+pub mod options;
+pub mod output;
+mod panics;
 pub mod pool;
+pub mod session;
 pub mod slot;
 mod sync;
 pub mod timer;

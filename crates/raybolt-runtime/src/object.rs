@@ -23,7 +23,9 @@ use crate::slot::Slot;
 /// to a task in place of the value (the task then waits for it), stored, or awaited.
 pub struct ObjectRef<T>(pub(crate) Arc<Object<T>>);
 
-pub(crate) struct Object<T> {
+/// The place where a value arrives, and this process's hold on it.
+#[doc(hidden)]
+pub struct Object<T> {
     pub(crate) hold: Hold,
     pub(crate) slot: Slot<Result<T>>,
 }
@@ -34,7 +36,7 @@ pub(crate) struct Hold {
     epoch: u32,
     key: AtomicU64,
     /// Bytes of the value, about.
-    pub(crate) size: AtomicUsize,
+    size: AtomicUsize,
 }
 
 impl<T> ObjectRef<T> {
@@ -142,6 +144,10 @@ impl Hold {
         KeyData::from_ffi(self.key.load(Ordering::Relaxed)).into()
     }
 
+    pub(crate) fn set_size(&self, bytes: usize) {
+        self.size.store(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_key(&self, key: ObjectKey) {
         self.key.store(key.data().as_ffi(), Ordering::Relaxed);
     }
@@ -155,8 +161,9 @@ impl Drop for Hold {
     }
 }
 
-/// An object whose type is not known here: for waiting, cancelling and failing.
-pub(crate) trait AnyObject: Send + Sync {
+/// An object whose type is not known here: for cancelling and failing.
+#[doc(hidden)]
+pub trait AnyObject: Send + Sync {
     fn key(&self) -> ObjectKey;
     fn fail(&self, error: Error) -> bool;
 }

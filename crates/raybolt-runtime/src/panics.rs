@@ -20,11 +20,7 @@ thread_local! {
 }
 
 /// Runs user code; a panic becomes an error that names the task.
-pub(crate) fn catch<R>(
-    task: &str,
-    attempt: u32,
-    run: impl FnOnce() -> R,
-) -> std::result::Result<R, TaskError> {
+pub(crate) fn catch<R>(task: &str, attempt: u32, run: impl FnOnce() -> R) -> Result<R, TaskError> {
     install_hook();
     CAPTURE.with_borrow_mut(|capture| capture.depth += 1);
     // The closure's state is user data behind locks that notice a panic, or is dropped with it.

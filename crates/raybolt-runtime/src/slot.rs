@@ -109,6 +109,11 @@ impl<T> Slot<T> {
         self.state.load(Ordering::Acquire) == SET
     }
 
+    /// Whether somebody waits for the value.
+    pub fn is_watched(&self) -> bool {
+        self.state.load(Ordering::Acquire) == WATCHED
+    }
+
     /// The value, out of a slot that nobody shares.
     pub fn into_inner(self) -> Option<T> {
         self.value.into_inner()

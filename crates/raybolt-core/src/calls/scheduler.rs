@@ -173,6 +173,12 @@ struct Lease {
     blocked: bool,
 }
 
+impl Class {
+    fn only_cpu(&self, resources: &[Resource]) -> bool {
+        self.demand.iter().all(|(index, _)| resources[*index].name == CPU)
+    }
+}
+
 impl Scheduler {
     /// A scheduler for a node with these resources.
     pub fn new(total: &Demand) -> Self {
@@ -288,6 +294,33 @@ impl Scheduler {
         if self.set_blocked(key, true) {
             self.grant_waiting();
         }
+    }
+
+    /// The task under this lease waits, but not for itself: gives its CPU back for good and says
+    /// whether the lease holds anything else.
+    pub fn blocked_has_more(&mut self, key: LeaseKey) -> bool {
+        let class = &self.classes[self.leases[key].class.0 as usize];
+        let more = class.demand.iter().any(|(index, _)| self.resources[*index].name != CPU);
+        if more {
+            self.blocked(key);
+        }
+        more
+    }
+
+    /// Whether a task of `class` may run in place of the work under `key`: it needs no more than the
+    /// CPU which that work holds.
+    pub fn covers(&self, key: LeaseKey, class: ClassId) -> bool {
+        let Some(lease) = self.leases.get(key) else { return false };
+        let (held, needed) =
+            (&self.classes[lease.class.0 as usize], &self.classes[class.0 as usize]);
+        !lease.blocked && needed.only_cpu(&self.resources) && needed.cpu <= held.cpu
+    }
+
+    /// Whether leases are out that will each find one of the `queued` tasks and no more: whoever
+    /// runs such a task itself then uses the CPU that is set aside for it.
+    pub fn is_awaited(&self, id: ClassId, queued: usize) -> bool {
+        let class = &self.classes[id.0 as usize];
+        class.only_cpu(&self.resources) && class.starting > 0 && queued <= class.starting
     }
 
     /// The task under this lease goes on.

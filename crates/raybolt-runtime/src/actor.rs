@@ -1,0 +1,412 @@
+//! Actors: values with a life of their own, whose calls run one after the other.
+//!
+//! # Protocol
+//! 1. A handle is there at once. The actor is *placed* when it has its lease (at once if it asks for
+//!    no resources), then its constructor runs, then its calls.
+//! 2. A call joins the actor's queue. While calls may start, *runners* are in the pool: at most as
+//!    many as calls may run at once. A thread that waits for a call's result takes part.
+//! 3. When the last handle is gone the actor ends after the calls it has. A kill ends it at once: its
+//!    waiting calls fail, and the one that runs is asked to stop.
+//!
+//! # Invariants
+//! - **ACTOR-1 (someone comes).** While a call may start, a runner is scheduled or running. Both who
+//!   adds a call and who finds none decide under the actor's lock.
+//! - **ACTOR-2 (lock order).** The hub's lock may be held when an actor's is taken, never the other
+//!   way round.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use raybolt_core::calls::owner::{ActorKey, TaskKey};
+use raybolt_core::calls::queue::{Call, CallerId, Mode, Queue};
+use raybolt_core::calls::scheduler::LeaseKey;
+use slotmap::Key;
+use tokio::sync::RwLock;
+
+use crate::context::{self, Context};
+use crate::error::{Error, Kind, TaskError};
+use crate::job::{Began, Ended};
+use crate::method::MethodJob;
+use crate::pool::Runnable;
+use crate::session::Session;
+
+/// How many calls a runner takes before others have their turn.
+const SLICE_CALLS: u32 = 64;
+
+/// Makes the actor's state.
+pub(crate) type Create<A> = Box<dyn FnOnce() -> Result<A, TaskError> + Send>;
+
+/// An actor whose type is not known here.
+pub(crate) trait AnyActor: Send + Sync {
+    /// Its name for messages.
+    fn name(&self) -> &str;
+    /// It has the lease it waited for.
+    fn place(self: Arc<Self>, lease: LeaseKey);
+    /// The arguments of a call are ready.
+    fn argument_ready(self: Arc<Self>, task: TaskKey);
+    /// A call shall not start; it fails with `error`, or else with that of its failed argument.
+    fn cancel(self: Arc<Self>, task: TaskKey, error: Option<Error>);
+    /// Ends the actor now.
+    fn kill(self: Arc<Self>, because: &str);
+    /// Runs calls on this thread, until `done` or until none may start.
+    fn run_until(self: Arc<Self>, done: &dyn Fn() -> bool);
+    /// What its calls wait for, in words.
+    fn why(&self) -> String;
+}
+
+/// An actor of type `A`.
+pub(crate) struct Actor<A> {
+    pub(crate) session: Arc<Session>,
+    pub(crate) key: ActorKey,
+    pub(crate) name: Arc<str>,
+    /// The queue lets no two calls in that do not go together: nobody waits for this lock.
+    pub(crate) state: Arc<RwLock<Option<A>>>,
+    core: Mutex<Core<A>>,
+}
+
+struct Core<A> {
+    phase: Phase<A>,
+    queue: Queue<Box<dyn MethodJob<A>>>,
+    runners: usize,
+    runners_max: usize,
+    pending_max: usize,
+    lease: Option<LeaseKey>,
+    /// The last handle is gone: it ends when it has no calls.
+    ending: bool,
+}
+
+enum Phase<A> {
+    /// Waits for its lease.
+    Placing(Create<A>),
+    /// Its constructor is the next thing to run.
+    Placed(Create<A>),
+    /// Its constructor runs.
+    Creating,
+    Alive,
+    Dead(String),
+}
+
+/// What a runner is to do next.
+enum Next<A> {
+    Create(Create<A>),
+    Call(Call<Box<dyn MethodJob<A>>>),
+    Nothing,
+}
+
+/// A call that the actor did not take.
+pub(crate) struct Refused<A> {
+    pub(crate) call: Call<Box<dyn MethodJob<A>>>,
+    pub(crate) error: Error,
+}
+
+impl<A: Send + Sync + 'static> Actor<A> {
+    pub(crate) fn new(
+        session: Arc<Session>,
+        key: ActorKey,
+        name: Arc<str>,
+        limits: &[usize],
+        pending_max: usize,
+        create: Create<A>,
+    ) -> Self {
+        Actor {
+            session,
+            key,
+            name,
+            state: Arc::new(RwLock::new(None)),
+            core: Mutex::new(Core {
+                phase: Phase::Placing(create),
+                queue: Queue::new(limits),
+                runners: 0,
+                runners_max: limits.iter().sum(),
+                pending_max,
+                lease: None,
+                ending: false,
+            }),
+        }
+    }
+
+    /// It needs no lease: it may start.
+    pub(crate) fn start(self: &Arc<Self>) {
+        self.placed(None);
+    }
+
+    /// A call was made; `ready` says whether its arguments are there.
+    pub(crate) fn submitted(
+        self: &Arc<Self>,
+        caller: CallerId,
+        call: Call<Box<dyn MethodJob<A>>>,
+        ready: bool,
+    ) -> Result<(), Refused<A>> {
+        let mut core = self.lock();
+        if let Phase::Dead(because) = &core.phase {
+            let error = self.died(because);
+            return Err(Refused { call, error });
+        }
+        if core.queue.len() >= core.pending_max {
+            let (actor, pending_max) = (self.name.to_string(), core.pending_max);
+            return Err(Refused {
+                call,
+                error: Error::new(Kind::ActorBusy { actor, pending_max }),
+            });
+        }
+        core.queue.submitted(caller, call, ready);
+        self.see_to_runners(core);
+        Ok(())
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.lock().phase, Phase::Dead(_))
+    }
+
+    /// The last handle is gone.
+    pub(crate) fn end_after_calls(self: &Arc<Self>) {
+        let mut core = self.lock();
+        core.ending = true;
+        self.see_to_runners(core);
+    }
+
+    fn placed(self: &Arc<Self>, lease: Option<LeaseKey>) {
+        let mut core = self.lock();
+        core.lease = lease;
+        match std::mem::replace(&mut core.phase, Phase::Creating) {
+            Phase::Placing(create) => {
+                core.phase = Phase::Placed(create);
+                self.see_to_runners(core);
+            }
+            other => {
+                // Killed while it waited.
+                core.phase = other;
+                let lease = core.lease.take();
+                drop(core);
+                self.give_back(lease);
+            }
+        }
+    }
+
+    /// ACTOR-1: schedules a runner if there may be something to do and room for one more.
+    fn see_to_runners(self: &Arc<Self>, mut core: MutexGuard<'_, Core<A>>) {
+        let some = match &core.phase {
+            Phase::Placed(_) => true,
+            Phase::Alive => !core.queue.is_empty() || core.is_over(),
+            Phase::Placing(_) | Phase::Creating | Phase::Dead(_) => false,
+        };
+        if some && core.runners < core.runners_max {
+            core.runners += 1;
+            drop(core);
+            self.session.pool.schedule(self.clone());
+        }
+    }
+
+    fn next(&self, counted: bool) -> Next<A> {
+        let mut core = self.lock();
+        let next = core.next();
+        if counted && matches!(next, Next::Nothing) {
+            core.runners -= 1;
+        }
+        if core.is_over() && matches!(core.phase, Phase::Alive) {
+            core.phase = Phase::Dead("its last handle was dropped".into());
+            let lease = core.lease.take();
+            drop(core);
+            self.bury(lease);
+        }
+        next
+    }
+
+    /// Runs up to `max` steps; says whether there may be more.
+    fn run_slice(self: &Arc<Self>, max: u32, counted: bool, done: &dyn Fn() -> bool) -> bool {
+        for _ in 0..max {
+            if done() {
+                return true;
+            }
+            match self.next(counted) {
+                Next::Nothing => return false,
+                Next::Create(create) => self.create(create),
+                Next::Call(call) => self.run_call(call),
+            }
+        }
+        true
+    }
+
+    fn create(self: &Arc<Self>, create: Create<A>) {
+        let context = self.context(TaskKey::null(), None);
+        let created = context::enter(context, create);
+        match created {
+            Ok(state) => {
+                *self.state.try_write().expect("no call runs before the constructor has") =
+                    Some(state);
+                let mut core = self.lock();
+                if matches!(core.phase, Phase::Creating) {
+                    core.phase = Phase::Alive;
+                    self.see_to_runners(core);
+                } else {
+                    drop(core); // Killed meanwhile.
+                    self.bury(None);
+                }
+            }
+            Err(error) => {
+                crate::failures::record(&error, true);
+                self.end(&format!("its constructor failed: {error}"));
+            }
+        }
+    }
+
+    fn run_call(self: &Arc<Self>, call: Call<Box<dyn MethodJob<A>>>) {
+        let Call { task, group, mode, job } = call;
+        let context = self.context(task, job.deadline());
+        match job.run(self.state.clone(), context) {
+            Began::Ended(ended) => self.finished(task, group, mode, ended),
+            Began::Later(future) => {
+                let actor = self.clone();
+                self.session.spawn(async move {
+                    let ended = future.await;
+                    actor.finished(task, group, mode, ended);
+                });
+            }
+        }
+    }
+
+    fn finished(self: &Arc<Self>, task: TaskKey, group: usize, mode: Mode, ended: Ended) {
+        self.session.conclude(task, 0, ended);
+        let mut core = self.lock();
+        core.queue.finished(group, mode);
+        let dead_and_done = matches!(core.phase, Phase::Dead(_)) && core.queue.running() == 0;
+        if dead_and_done {
+            let lease = core.lease.take();
+            drop(core);
+            self.bury(lease);
+        } else {
+            self.see_to_runners(core);
+        }
+    }
+
+    /// Ends the actor: its waiting calls fail.
+    fn end(self: &Arc<Self>, because: &str) {
+        let (calls, lease) = {
+            let mut core = self.lock();
+            if matches!(core.phase, Phase::Dead(_)) {
+                return;
+            }
+            core.phase = Phase::Dead(because.to_owned());
+            let idle = core.queue.running() == 0;
+            (core.queue.closed(), if idle { Some(core.lease.take()) } else { None })
+        };
+        for call in calls {
+            call.job.fail(Some(self.died(because)));
+            self.session.conclude(call.task, 0, Ended::Failed);
+        }
+        if let Some(lease) = lease {
+            self.bury(lease);
+        }
+    }
+
+    /// Drops the state, when no call can reach it any more.
+    fn bury(&self, lease: Option<LeaseKey>) {
+        if let Ok(mut state) = self.state.try_write() {
+            let state = state.take();
+            // A destructor is user code.
+            let dropped = crate::panics::catch(&self.name, 0, || drop(state));
+            if let Err(error) = dropped {
+                crate::failures::record(&error, true);
+            }
+        }
+        self.give_back(lease);
+    }
+
+    fn give_back(&self, lease: Option<LeaseKey>) {
+        if let Some(lease) = lease {
+            self.session.act(|hub| hub.scheduler.returned(lease));
+        }
+    }
+
+    fn died(&self, because: &str) -> Error {
+        let (actor, because) = (self.name.to_string(), because.to_owned());
+        Error::new(Kind::ActorDied { actor, because })
+    }
+
+    fn context(&self, task: TaskKey, deadline: Option<std::time::Instant>) -> Context {
+        let caller = CallerId(context::ACTOR | self.key.data().as_ffi());
+        let lease = self.lock().lease;
+        Context { task, attempt: 0, caller, lease, deadline, is_async: false }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core<A>> {
+        self.core.lock().expect("no thread panics while it holds an actor's lock")
+    }
+}
+
+impl<A> Core<A> {
+    fn next(&mut self) -> Next<A> {
+        match std::mem::replace(&mut self.phase, Phase::Creating) {
+            Phase::Placed(create) => Next::Create(create),
+            Phase::Alive => {
+                self.phase = Phase::Alive;
+                self.queue.start_next().map_or(Next::Nothing, Next::Call)
+            }
+            other => {
+                self.phase = other;
+                Next::Nothing
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending && self.queue.is_empty() && self.queue.running() == 0
+    }
+}
+
+impl<A: Send + Sync + 'static> Runnable for Actor<A> {
+    fn run(self: Arc<Self>) {
+        if self.run_slice(SLICE_CALLS, true, &|| false) {
+            let pool = self.session.pool.clone();
+            pool.schedule(self);
+        }
+    }
+}
+
+impl<A: Send + Sync + 'static> AnyActor for Actor<A> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn place(self: Arc<Self>, lease: LeaseKey) {
+        self.placed(Some(lease));
+    }
+
+    fn argument_ready(self: Arc<Self>, task: TaskKey) {
+        let mut core = self.lock();
+        core.queue.argument_ready(task);
+        self.see_to_runners(core);
+    }
+
+    fn cancel(self: Arc<Self>, task: TaskKey, error: Option<Error>) {
+        let mut core = self.lock();
+        let call = core.queue.cancelled(task);
+        self.see_to_runners(core); // It may have held others back.
+        if let Some(call) = call {
+            call.job.fail(error);
+            self.session.conclude(task, 0, Ended::Failed);
+        }
+    }
+
+    fn kill(self: Arc<Self>, because: &str) {
+        self.end(because);
+    }
+
+    fn run_until(self: Arc<Self>, done: &dyn Fn() -> bool) {
+        while !done() && self.run_slice(SLICE_CALLS, false, done) {}
+    }
+
+    fn why(&self) -> String {
+        let core = self.lock();
+        let (name, waiting, running) = (&self.name, core.queue.len(), core.queue.running());
+        match &core.phase {
+            Phase::Placing(_) => format!("actor `{name}` waits for its resources"),
+            Phase::Placed(_) | Phase::Creating => {
+                format!("the constructor of actor `{name}` has not ended")
+            }
+            Phase::Alive => {
+                format!("actor `{name}` has {running} calls running and {waiting} waiting")
+            }
+            Phase::Dead(because) => format!("actor `{name}` is gone: {because}"),
+        }
+    }
+}

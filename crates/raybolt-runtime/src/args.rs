@@ -1,0 +1,206 @@
+//! Arguments as they are passed, and as the function receives them.
+
+use std::ops::Deref;
+
+use raybolt_core::calls::owner::ObjectKey;
+use raybolt_wire::Value;
+use raybolt_wire::value::EncodeError;
+
+use crate::error::Error;
+use crate::object::ObjectRef;
+
+/// One argument of a call: a value, or a reference to an object that has it, or will have it.
+#[derive(Clone)]
+pub enum Arg<T> {
+    /// The value itself.
+    Value(T),
+    /// The task waits for this object and receives its value.
+    Object(ObjectRef<T>),
+}
+
+/// What may be passed where a remote function takes a `T`: a `T`, or an [`ObjectRef`] of one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be passed where a remote function takes `{T}`",
+    note = "pass a `{T}`, an `ObjectRef<{T}>` or a `&ObjectRef<{T}>`"
+)]
+pub trait IntoArg<T> {
+    /// The argument.
+    fn into_arg(self) -> Arg<T>;
+}
+
+impl<T> IntoArg<T> for T {
+    fn into_arg(self) -> Arg<T> {
+        Arg::Value(self)
+    }
+}
+
+impl<T> IntoArg<T> for ObjectRef<T> {
+    fn into_arg(self) -> Arg<T> {
+        Arg::Object(self)
+    }
+}
+
+impl<T> IntoArg<T> for &ObjectRef<T> {
+    fn into_arg(self) -> Arg<T> {
+        Arg::Object(self.clone())
+    }
+}
+
+impl IntoArg<String> for &str {
+    fn into_arg(self) -> Arg<String> {
+        Arg::Value(self.into())
+    }
+}
+
+/// An argument as the function receives it: its own value, or a view of a shared one.
+pub enum Held<T> {
+    /// A value that was passed.
+    Own(T),
+    /// An object's value, which others may read too.
+    Shared(ObjectRef<T>),
+}
+
+impl<T: Clone> Held<T> {
+    /// The value; copied if others may read it too.
+    pub fn into_owned(self) -> T {
+        match self {
+            Held::Own(value) => value,
+            // Nobody else can reach it: no copy.
+            Held::Shared(object) if std::sync::Arc::strong_count(&object.0) == 1 => {
+                match std::sync::Arc::try_unwrap(object.0) {
+                    Ok(object) => Self::expect_ok(object.slot.into_inner()),
+                    Err(shared) => Self::expect_ok(shared.slot.get().cloned()),
+                }
+            }
+            Held::Shared(object) => Self::expect_ok(object.0.slot.get().cloned()),
+        }
+    }
+
+    fn expect_ok(result: Option<Result<T, Error>>) -> T {
+        result.and_then(Result::ok).expect("a task starts only when its arguments are there")
+    }
+}
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Held::Own(value) => value,
+            Held::Shared(object) => {
+                let value = object.0.slot.get().and_then(|result| result.as_ref().ok());
+                value.expect("a task starts only when its arguments are there")
+            }
+        }
+    }
+}
+
+impl<T: Value> Arg<T> {
+    fn need(&self, needs: &mut Vec<ObjectKey>) {
+        if let Arg::Object(object) = self
+            && !slotmap::Key::is_null(&object.key())
+        {
+            needs.push(object.key());
+        }
+    }
+
+    fn error(&self) -> Option<Error> {
+        match self {
+            Arg::Value(_) => None,
+            Arg::Object(object) => object.error(),
+        }
+    }
+
+    fn wait(&self) -> Result<(), Error> {
+        match self {
+            Arg::Value(_) => Ok(()),
+            Arg::Object(object) => crate::call::settle(object),
+        }
+    }
+
+    fn check(&self) -> Result<usize, EncodeError> {
+        match self {
+            Arg::Value(value) => raybolt_wire::value::check(value),
+            Arg::Object(_) => Ok(0),
+        }
+    }
+
+    fn is_value(&self) -> bool {
+        matches!(self, Arg::Value(_))
+    }
+
+    fn hold(self) -> Held<T> {
+        match self {
+            Arg::Value(value) => Held::Own(value),
+            Arg::Object(object) => Held::Shared(object),
+        }
+    }
+}
+
+/// The arguments of one call: a tuple of [`Arg`]s.
+pub trait Arguments: Clone + Send + Sync + 'static {
+    /// The same as the function receives them.
+    type Held;
+    /// The objects among them that belong to this session.
+    fn needs(&self) -> Vec<ObjectKey>;
+    /// The error of the first object that failed.
+    fn error(&self) -> Option<Error>;
+    /// Waits until all of them are there.
+    fn wait(&self) -> Result<(), Error>;
+    /// Whether all values would become bytes: how many bytes, and how many values.
+    fn check(&self) -> Result<(usize, usize), EncodeError>;
+    /// The arguments, once all of them are there.
+    fn hold(self) -> Self::Held;
+}
+
+macro_rules! arguments {
+    ($($name:ident)*) => {
+        #[allow(non_snake_case, clippy::unused_unit, reason = "one body for every length of tuple")]
+        impl<$($name: Value),*> Arguments for ($(Arg<$name>,)*) {
+            type Held = ($(Held<$name>,)*);
+
+            fn needs(&self) -> Vec<ObjectKey> {
+                let ($($name,)*) = self;
+                #[allow(unused_mut, reason = "no arguments, no needs")]
+                let mut needs = Vec::new();
+                $($name.need(&mut needs);)*
+                needs
+            }
+
+            fn error(&self) -> Option<Error> {
+                let ($($name,)*) = self;
+                None$(.or_else(|| $name.error()))*
+            }
+
+            fn wait(&self) -> Result<(), Error> {
+                let ($($name,)*) = self;
+                $($name.wait()?;)*
+                Ok(())
+            }
+
+            fn check(&self) -> Result<(usize, usize), EncodeError> {
+                let ($($name,)*) = self;
+                Ok((0 $(+ $name.check()?)*, 0 $(+ usize::from($name.is_value()))*))
+            }
+
+            fn hold(self) -> Self::Held {
+                let ($($name,)*) = self;
+                ($($name.hold(),)*)
+            }
+        }
+    };
+}
+
+arguments!();
+arguments!(A);
+arguments!(A B);
+arguments!(A B C);
+arguments!(A B C D);
+arguments!(A B C D E);
+arguments!(A B C D E F);
+arguments!(A B C D E F G);
+arguments!(A B C D E F G H);
+arguments!(A B C D E F G H I);
+arguments!(A B C D E F G H I J);
+arguments!(A B C D E F G H I J K);
+arguments!(A B C D E F G H I J K L);

@@ -1,0 +1,332 @@
+//! The way in: calling remote functions, storing values, waiting for them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use raybolt_core::calls::owner::{ClassId, Submit, Target};
+use raybolt_core::calls::scheduler::Demand;
+use raybolt_wire::Value;
+
+use crate::args::Arguments;
+use crate::context;
+use crate::error::{Error, Kind, Result};
+use crate::hub::Hub;
+use crate::job::{Function, Job, Step, TaskJob, task_name};
+use crate::object::{AnyObject, ObjectRef};
+use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
+use crate::output::{Cells, Output};
+use crate::session::{self, Session};
+use crate::slot::{Slot, Waiter};
+
+/// Submits a task; what it returns will be in the references. What is wrong with the call itself is
+/// found there too.
+pub fn submit<A: Arguments, O: Output>(
+    function: &'static Function,
+    options: TaskOptions,
+    args: A,
+    run: fn(A::Held) -> Step<O>,
+) -> O::Refs {
+    session::with(|session| try_submit(session, function, options, args, run))
+        .and_then(|refs| refs)
+        .unwrap_or_else(O::failed)
+}
+
+fn try_submit<A: Arguments, O: Output>(
+    session: &Arc<Session>,
+    function: &'static Function,
+    mut options: TaskOptions,
+    args: A,
+    run: fn(A::Held) -> Step<O>,
+) -> Result<O::Refs> {
+    let (_, copies) = args.check().map_err(|error| {
+        let task = task_name(function, &options).to_owned();
+        Error::new(Kind::Encode { task, because: error.to_string() })
+    })?;
+    let inherited = context::current().and_then(|context| context.deadline);
+    if inherited.is_some() || options.settings().is_some() {
+        options.fix_deadline(Instant::now(), inherited);
+    }
+    let retries = options.settings().and_then(|set| set.max_retries).unwrap_or(MAX_RETRIES);
+    let (cells, refs) = O::pending(session.epoch);
+    let needs = args.needs().into_boxed_slice();
+    let place = cells.clone();
+    let job = Box::new(TaskJob { function, args, cells, run, options: options.clone() });
+    session.act(|hub| {
+        let class = class(hub, session.epoch, function, &options)?;
+        hub.copies += copies as u64;
+        let returns = place.expect(&mut hub.owner);
+        let job: Option<Box<dyn Job>> = Some(job);
+        hub.owner.submit(Submit { target: Target::Class(class), job, needs, returns, retries });
+        Ok(())
+    })?;
+    if options.until().is_some() {
+        watch_deadline(session, task_name(function, &options).to_owned(), &options, &place);
+    }
+    Ok(refs)
+}
+
+fn class(hub: &mut Hub, epoch: u32, function: &Function, options: &TaskOptions) -> Result<ClassId> {
+    let name = function.name();
+    if hub.ended {
+        let what = format!("the result of task `{name}`");
+        return Err(Error::new(Kind::SessionEnded { what }));
+    }
+    let settings = options.settings();
+    if let Some(error) = settings.and_then(|set| set.error.clone()) {
+        return Err(error);
+    }
+    let unschedulable = |infeasible: raybolt_core::calls::scheduler::Infeasible| {
+        Error::new(Kind::Unschedulable { task: name.into(), because: infeasible.to_string() })
+    };
+    if let Some(demand) = settings.and_then(|set| set.demand.as_ref()) {
+        return hub.class(name, demand).map_err(unschedulable);
+    }
+    if let Some(class) = function.cached_class(epoch) {
+        return Ok(class);
+    }
+    let demand = if function.is_async() { Demand::default() } else { one_cpu() };
+    let class = hub.class(name, &demand).map_err(unschedulable)?;
+    function.cache_class(epoch, class);
+    Ok(class)
+}
+
+/// Fails what is not there at the deadline, and stops the task.
+pub(crate) fn watch_deadline(
+    session: &Arc<Session>,
+    task: String,
+    options: &TaskOptions,
+    cells: &impl Cells,
+) {
+    let Some((until, after)) = options.until() else { return };
+    let late = cells.weak();
+    let session_weak = session.downgrade();
+    session.timer.at(until, move || {
+        let late: Vec<_> = late.iter().filter_map(Weak::upgrade).collect();
+        let (Some(session), Some(first)) = (session_weak.upgrade(), late.first()) else { return };
+        let error = Error::new(Kind::Deadline { task, after });
+        session.cancel(first.key(), &error, || {
+            for object in &late {
+                object.fail(error.clone());
+            }
+        });
+    });
+}
+
+/// Stores a value, which any number of tasks may then take by reference.
+///
+/// # Errors
+/// Without a session, or when the value cannot be serialized.
+pub fn put<T: Value>(value: T) -> Result<ObjectRef<T>> {
+    let bytes = raybolt_wire::value::check(&value).map_err(|error| {
+        Error::new(Kind::Encode { task: "put".into(), because: error.to_string() })
+    })?;
+    session::with(|session| {
+        let object = ObjectRef::pending(session.epoch);
+        object.0.hold.set_size(bytes);
+        let first = object.0.slot.set(Ok(value)).is_ok();
+        debug_assert!(first, "nobody else has the object yet");
+        let key = session.act(|hub| {
+            hub.bytes += bytes as i64;
+            hub.copies += 1;
+            hub.owner.put()
+        });
+        object.0.hold.set_key(key);
+        object
+    })
+}
+
+/// What [`get`] takes: one reference, or several.
+pub trait Get {
+    /// What comes back.
+    type Value;
+    /// Waits for it, at most until `deadline`, which is `timeout` after the call.
+    #[doc(hidden)]
+    fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<Self::Value>;
+}
+
+/// Waits for the value of an object, or of each of several, and returns it.
+///
+/// A task that nobody has begun may run on the calling thread. While a task waits here, others use
+/// its CPU.
+///
+/// # Errors
+/// The error that stands in the value's place; of several, the first in order.
+pub fn get<G: Get>(objects: G) -> Result<G::Value> {
+    objects.get_until(None)
+}
+
+/// The same, at most for `timeout`.
+///
+/// # Errors
+/// Also when the value is not there in time; the error says what it waits for.
+pub fn get_timeout<G: Get>(objects: G, timeout: Duration) -> Result<G::Value> {
+    objects.get_until(Some((Instant::now() + timeout, timeout)))
+}
+
+impl<T: Value> Get for &ObjectRef<T> {
+    type Value = T;
+
+    fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<T> {
+        if let Some(result) = self.0.slot.get() {
+            return result.clone();
+        }
+        wait_for(self, deadline)?.clone()
+    }
+}
+
+impl<T: Value> Get for &[ObjectRef<T>] {
+    type Value = Vec<T>;
+
+    fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<Vec<T>> {
+        self.iter().map(|object| object.get_until(deadline)).collect()
+    }
+}
+
+impl<T: Value> Get for &Vec<ObjectRef<T>> {
+    type Value = Vec<T>;
+
+    fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<Vec<T>> {
+        self.as_slice().get_until(deadline)
+    }
+}
+
+impl<T: Value, const N: usize> Get for &[ObjectRef<T>; N] {
+    type Value = Vec<T>;
+
+    fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<Vec<T>> {
+        self.as_slice().get_until(deadline)
+    }
+}
+
+/// Waits until an object's value is there.
+pub(crate) fn settle<T: Value>(object: &ObjectRef<T>) -> Result<()> {
+    match object.0.slot.get() {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(error.clone()),
+        None => wait_for(object, None)?.as_ref().map(drop).map_err(Clone::clone),
+    }
+}
+
+fn wait_for<T: Value>(
+    object: &ObjectRef<T>,
+    deadline: Option<(Instant, Duration)>,
+) -> Result<&Result<T>> {
+    let slot = &object.0.slot;
+    session::with(|session| {
+        let may_run = deadline.is_none(); // What runs here cannot be left when the time is over.
+        if may_run && !session.run_here(object.key()) {
+            session.run_call_here(object.key(), || slot.is_set());
+        }
+        if let Some(result) = slot.get() {
+            return Ok(result);
+        }
+        let until = deadline.map(|(until, _)| until);
+        session.blocking(|| slot.wait(until)).ok_or_else(|| {
+            let because = session.lock().why(object.key());
+            let after = deadline.map(|(_, after)| after).unwrap_or_default();
+            let what = format!("object {:x}", object.id());
+            Error::new(Kind::Timeout { what, after, because })
+        })
+    })?
+}
+
+/// Waits until `num_returns` of the objects are there, or for `timeout`, and says which are.
+///
+/// Returns (ready, remaining), both in the order of `objects`; at most `num_returns` are ready. An
+/// object with an error counts as ready.
+///
+/// # Errors
+/// Without a session, and when `num_returns` is not from 1 to the number of objects.
+pub fn wait<T: Value>(
+    objects: &[ObjectRef<T>],
+    num_returns: usize,
+    timeout: Option<Duration>,
+) -> Result<(Vec<ObjectRef<T>>, Vec<ObjectRef<T>>)> {
+    if num_returns == 0 || num_returns > objects.len() {
+        let message = format!(
+            "`num_returns` must be from 1 to the number of objects, {}, not {num_returns}",
+            objects.len()
+        );
+        return Err(Error::new(Kind::Invalid(message)));
+    }
+    session::with(|session| {
+        let ready = objects.iter().filter(|object| object.is_ready()).take(num_returns).count();
+        if ready < num_returns {
+            let until = timeout.map(|timeout| Instant::now() + timeout);
+            wait_for_some(session, objects, num_returns, until);
+        }
+        split(objects, num_returns)
+    })
+}
+
+/// One count for all objects: the work is linear in their number, whatever order they come in.
+fn wait_for_some<T: Value>(
+    session: &Arc<Session>,
+    objects: &[ObjectRef<T>],
+    num_returns: usize,
+    until: Option<Instant>,
+) {
+    let enough = Arc::new(Slot::new());
+    let left = AtomicUsize::new(num_returns);
+    let told = enough.clone();
+    let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        // Wraps below zero when more arrive than were asked for; only the crossing counts.
+        if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let first = told.set(()).is_ok();
+            debug_assert!(first);
+        }
+    });
+    let key = Arc::as_ptr(&enough) as usize;
+    for (index, object) in objects.iter().enumerate() {
+        let waiter = Waiter::Callback { key, call: call.clone() };
+        if object.0.slot.watch(waiter).is_err() {
+            call();
+        }
+        if enough.is_set() {
+            forget(&objects[..=index], key);
+            return;
+        }
+    }
+    session.blocking(|| enough.wait(until));
+    forget(objects, key);
+}
+
+fn forget<T>(objects: &[ObjectRef<T>], key: usize) {
+    for object in objects {
+        object.0.slot.unwatch(key);
+    }
+}
+
+fn split<T>(
+    objects: &[ObjectRef<T>],
+    num_returns: usize,
+) -> (Vec<ObjectRef<T>>, Vec<ObjectRef<T>>) {
+    let mut ready = Vec::with_capacity(num_returns);
+    let mut remaining = Vec::new();
+    for object in objects {
+        let side = if ready.len() < num_returns && object.is_ready() {
+            &mut ready
+        } else {
+            &mut remaining
+        };
+        side.push(object.clone());
+    }
+    (ready, remaining)
+}
+
+/// Stops the task that makes `object`. A task that has not started never will; one that runs is
+/// asked to ([`is_cancelled`](crate::session::is_cancelled)). Whoever waits for the object gets an
+/// error at once; an object that is there stays.
+///
+/// # Errors
+/// Without a session.
+pub fn cancel<T: Value>(object: &ObjectRef<T>) -> Result<()> {
+    session::with(|session| {
+        let task = session.lock().task_name(object.key());
+        let error = Error::new(Kind::Cancelled { task });
+        session.cancel(object.key(), &error, || {
+            object.0.fail(error.clone());
+        });
+    })
+}

@@ -1,0 +1,52 @@
+//! What failed lately, for whoever asks, and a line on the log for what nobody waits for.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::error::TaskError;
+use crate::session;
+
+/// How many failures are remembered; older ones are forgotten first.
+pub const FAILURES_MAX: usize = 1_000;
+
+/// A failure of user code.
+#[derive(Debug, Clone, Serialize)]
+pub struct FailureReport {
+    /// When it was noticed.
+    pub time: SystemTime,
+    /// `panic` or `task`.
+    pub kind: &'static str,
+    /// What failed, how and why.
+    pub error: TaskError,
+}
+
+#[derive(Default)]
+pub(crate) struct Failures(Mutex<VecDeque<FailureReport>>);
+
+impl Failures {
+    pub(crate) fn list(&self) -> Vec<FailureReport> {
+        self.0.lock().expect("no thread panics with this lock").iter().cloned().collect()
+    }
+
+    fn push(&self, report: FailureReport) {
+        let mut reports = self.0.lock().expect("no thread panics with this lock");
+        if reports.len() == FAILURES_MAX {
+            reports.pop_front();
+        }
+        reports.push_back(report);
+    }
+}
+
+/// Remembers a failure; one that nobody waits for is logged, or it would pass unseen.
+pub(crate) fn record(error: &TaskError, unseen: bool) {
+    if unseen {
+        tracing::error!(target: "raybolt", "{error}");
+    }
+    let kind = if error.location.is_some() { "panic" } else { "task" };
+    let report = FailureReport { time: SystemTime::now(), kind, error: error.clone() };
+    // A task that outlives its session has nobody to report to.
+    let _ = session::with(|session| session.failures.push(report));
+}

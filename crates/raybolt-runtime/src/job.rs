@@ -1,0 +1,258 @@
+//! A task as a worker gets it: what to run, and where the result goes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use raybolt_core::calls::owner::ClassId;
+
+use crate::args::Arguments;
+use crate::context::{self, Context, Within};
+use crate::error::{Error, Kind, TaskError};
+use crate::options::{RetryOn, TaskOptions};
+use crate::output::{Cells, Output};
+use crate::panics;
+
+/// A remote function, as its macro declares it once.
+pub struct Function {
+    name: &'static str,
+    /// Whether it is `async`, and so holds no CPU by default.
+    is_async: bool,
+    /// The class of its tasks with default options, and the session that interned it.
+    class: AtomicU64,
+}
+
+impl Function {
+    /// A function of this name.
+    pub const fn new(name: &'static str, is_async: bool) -> Self {
+        Function { name, is_async, class: AtomicU64::new(0) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn is_async(&self) -> bool {
+        self.is_async
+    }
+
+    pub(crate) fn cached_class(&self, epoch: u32) -> Option<ClassId> {
+        let cached = self.class.load(Ordering::Relaxed);
+        (cached >> 32 == u64::from(epoch)).then_some(ClassId(cached as u32))
+    }
+
+    pub(crate) fn cache_class(&self, epoch: u32, class: ClassId) {
+        self.class.store(u64::from(epoch) << 32 | u64::from(class.0), Ordering::Relaxed);
+    }
+}
+
+/// An error that user code returned.
+pub struct Failure(Box<dyn std::error::Error + Send + Sync>);
+
+impl Failure {
+    /// What a function returned in its `Err`.
+    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Failure(error.into())
+    }
+}
+
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What calling the function gave.
+pub enum Step<O> {
+    /// It has run.
+    Done(Result<O, Failure>),
+    /// It is async.
+    Later(Later<Result<O, Failure>>),
+}
+
+impl<O> Step<O> {
+    /// The outcome of a function that returns at once.
+    pub fn done(result: Result<O, Failure>) -> Self {
+        Step::Done(result)
+    }
+
+    /// The outcome of an async function.
+    pub fn later(future: impl Future<Output = Result<O, Failure>> + Send + 'static) -> Self {
+        Step::Later(Box::pin(future))
+    }
+}
+
+/// How an attempt ended.
+#[doc(hidden)]
+pub enum Ended {
+    /// The values are delivered; so many bytes.
+    Success(usize),
+    /// The error is delivered.
+    Failed,
+    /// Worth another attempt; `error` is delivered if there is none.
+    Retry { job: Box<dyn Job>, error: Error },
+}
+
+/// An attempt that has begun.
+#[doc(hidden)]
+pub enum Began {
+    Ended(Ended),
+    Later(Later<Ended>),
+}
+
+/// A task as a worker gets it.
+#[doc(hidden)]
+pub trait Job: Send + Sync {
+    /// Runs it in the given context.
+    fn run(self: Box<Self>, context: Context) -> Began;
+    /// It will not run: delivers `error`, or else the error of the argument that failed.
+    fn fail(self: Box<Self>, error: Option<Error>);
+    /// Its name for messages.
+    fn name(&self) -> &str;
+    /// When it must have ended.
+    fn deadline(&self) -> Option<Instant>;
+}
+
+/// The job of a typed function.
+pub(crate) struct TaskJob<A: Arguments, O: Output> {
+    pub(crate) function: &'static Function,
+    pub(crate) args: A,
+    pub(crate) cells: O::Cells,
+    pub(crate) run: fn(A::Held) -> Step<O>,
+    pub(crate) options: TaskOptions,
+}
+
+impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
+    fn run(self: Box<Self>, context: Context) -> Began {
+        let retry = self.retry_on().map(|when| Retry {
+            when,
+            job: TaskJob {
+                function: self.function,
+                args: self.args.clone(),
+                cells: self.cells.clone(),
+                run: self.run,
+                options: self.options.clone(),
+            },
+        });
+        let TaskJob { function, args, cells, run, options } = *self;
+        let name = task_name(function, &options);
+        let held = args.hold();
+        let attempt = context.attempt;
+        match panics::catch(name, attempt, || context::enter(context, || run(held))) {
+            Ok(Step::Done(result)) => {
+                let result = result.map_err(|failure| returned(name, attempt, &failure));
+                Began::Ended(conclude(name, result, &cells, retry))
+            }
+            Err(error) => Began::Ended(conclude::<A, O>(name, Err(error), &cells, retry)),
+            Ok(Step::Later(future)) => {
+                let options = options.clone();
+                let future =
+                    Within::new(context, CatchPanic { future, function, options, attempt });
+                Began::Later(Box::pin(async move {
+                    let (options, result) = future.await;
+                    conclude(task_name(function, &options), result, &cells, retry)
+                }))
+            }
+        }
+    }
+
+    fn fail(self: Box<Self>, error: Option<Error>) {
+        let error = error.or_else(|| self.args.error()).unwrap_or_else(|| {
+            let message = format!("an argument of task `{}` failed", self.name());
+            Error::new(Kind::Invalid(message))
+        });
+        self.cells.fail(&error);
+    }
+
+    fn name(&self) -> &str {
+        task_name(self.function, &self.options)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.options.until().map(|(until, _)| until)
+    }
+}
+
+impl<A: Arguments, O: Output> TaskJob<A, O> {
+    fn retry_on(&self) -> Option<RetryOn> {
+        self.options.settings().and_then(|set| set.retry_on.clone())
+    }
+}
+
+struct Retry<A: Arguments, O: Output> {
+    when: RetryOn,
+    job: TaskJob<A, O>,
+}
+
+pub(crate) fn task_name<'a>(function: &'a Function, options: &'a TaskOptions) -> &'a str {
+    options.settings().and_then(|set| set.name.as_deref()).unwrap_or(function.name)
+}
+
+pub(crate) fn returned(name: &str, attempt: u32, failure: &Failure) -> TaskError {
+    TaskError::returned(name, attempt, &*failure.0)
+}
+
+fn conclude<A: Arguments, O: Output>(
+    name: &str,
+    result: Result<O, TaskError>,
+    cells: &O::Cells,
+    retry: Option<Retry<A, O>>,
+) -> Ended {
+    match (result, retry) {
+        (Ok(output), _) => deliver(name, output, cells),
+        (Err(error), Some(retry)) if (retry.when)(&error) => {
+            Ended::Retry { job: Box::new(retry.job), error: Error::new(Kind::Task(error)) }
+        }
+        (Err(error), _) => fail(error, cells),
+    }
+}
+
+pub(crate) fn deliver<O: Output>(name: &str, output: O, cells: &O::Cells) -> Ended {
+    match output.deliver(name, cells) {
+        Ok(bytes) => Ended::Success(bytes),
+        Err(error) => {
+            cells.fail(&error);
+            Ended::Failed
+        }
+    }
+}
+
+pub(crate) fn fail(error: TaskError, cells: &impl Cells) -> Ended {
+    let unseen = !cells.is_watched();
+    crate::failures::record(&error, unseen);
+    cells.fail(&Error::new(Kind::Task(error)));
+    Ended::Failed
+}
+
+/// A user's future; a panic while it is polled becomes an error.
+struct CatchPanic<O> {
+    future: Later<Result<O, Failure>>,
+    function: &'static Function,
+    options: TaskOptions,
+    attempt: u32,
+}
+
+impl<O> Future for CatchPanic<O> {
+    type Output = (TaskOptions, Result<O, TaskError>);
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        let this = &mut *self;
+        let name = task_name(this.function, &this.options);
+        let polled = panics::catch(name, this.attempt, || this.future.as_mut().poll(cx));
+        let result = match polled {
+            Ok(std::task::Poll::Pending) => return std::task::Poll::Pending,
+            Ok(std::task::Poll::Ready(Ok(output))) => Ok(output),
+            Ok(std::task::Poll::Ready(Err(failure))) => Err(returned(name, this.attempt, &failure)),
+            Err(error) => Err(error),
+        };
+        std::task::Poll::Ready((std::mem::take(&mut this.options), result))
+    }
+}
+
+/// What a shared, erased job needs to be told apart in reports.
+impl std::fmt::Debug for dyn Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Job({})", self.name())
+    }
+}

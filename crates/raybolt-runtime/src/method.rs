@@ -1,0 +1,168 @@
+//! A call of an actor's method, as its runner gets it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use raybolt_core::calls::queue::Mode;
+use tokio::sync::RwLock;
+
+use crate::args::Arguments;
+use crate::context::{self, Context, Within};
+use crate::error::{Error, Kind, TaskError};
+use crate::job::{Began, Ended, Failure, deliver, fail, returned};
+use crate::options::TaskOptions;
+use crate::output::{Cells, Output};
+use crate::panics;
+
+type Later<'a, O> = Pin<Box<dyn Future<Output = Result<O, Failure>> + Send + 'a>>;
+
+/// A method, as its macro declares it once.
+pub struct Method<A, H, O> {
+    /// `Type::method`.
+    pub name: &'static str,
+    /// Its concurrency group: an index into the class's, 0 for the default one.
+    pub group: usize,
+    /// What it runs.
+    pub body: Body<A, H, O>,
+}
+
+/// What a method runs, and whether others may run beside it.
+pub enum Body<A, H, O> {
+    /// `fn(&mut self, ..)`
+    Exclusive(fn(&mut A, H) -> Result<O, Failure>),
+    /// `fn(&self, ..)`
+    Shared(fn(&A, H) -> Result<O, Failure>),
+    /// `async fn(&mut self, ..)`
+    AsyncExclusive(for<'a> fn(&'a mut A, H) -> Later<'a, O>),
+    /// `async fn(&self, ..)`
+    AsyncShared(for<'a> fn(&'a A, H) -> Later<'a, O>),
+}
+
+impl<A, H, O> Body<A, H, O> {
+    pub(crate) fn mode(&self) -> Mode {
+        match self {
+            Body::Exclusive(_) | Body::AsyncExclusive(_) => Mode::Exclusive,
+            Body::Shared(_) | Body::AsyncShared(_) => Mode::Shared,
+        }
+    }
+}
+
+impl<A, H, O> Clone for Body<A, H, O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A, H, O> Copy for Body<A, H, O> {}
+
+/// A call of an actor of type `A`.
+pub(crate) trait MethodJob<A>: Send {
+    fn run(self: Box<Self>, state: Arc<RwLock<Option<A>>>, context: Context) -> Began;
+    fn fail(self: Box<Self>, error: Option<Error>);
+    fn deadline(&self) -> Option<Instant>;
+}
+
+pub(crate) struct TypedCall<A, X: Arguments, O: Output> {
+    pub(crate) name: &'static str,
+    pub(crate) body: Body<A, X::Held, O>,
+    pub(crate) args: X,
+    pub(crate) cells: O::Cells,
+    pub(crate) options: TaskOptions,
+}
+
+/// The queue (QUEUE-3) lets no call start that the state is not free for.
+const FREE: &str = "the queue starts only calls that the state is free for";
+const CREATED: &str = "calls start after the constructor and before the end";
+
+impl<A, X, O> MethodJob<A> for TypedCall<A, X, O>
+where
+    A: Send + Sync + 'static,
+    X: Arguments,
+    X::Held: Send,
+    O: Output,
+{
+    fn run(self: Box<Self>, state: Arc<RwLock<Option<A>>>, context: Context) -> Began {
+        let TypedCall { name, body, args, cells, .. } = *self;
+        let held = args.hold();
+        let result = match body {
+            Body::Exclusive(run) => {
+                let mut state = state.try_write().expect(FREE);
+                let state = state.as_mut().expect(CREATED);
+                panics::catch(name, 0, || context::enter(context, || run(state, held)))
+            }
+            Body::Shared(run) => {
+                let state = state.try_read().expect(FREE);
+                let state = state.as_ref().expect(CREATED);
+                panics::catch(name, 0, || context::enter(context, || run(state, held)))
+            }
+            Body::AsyncExclusive(run) => {
+                return later(name, cells, context, async move {
+                    let mut state = state.try_write().expect(FREE);
+                    CatchPanic { name, future: run(state.as_mut().expect(CREATED), held) }.await
+                });
+            }
+            Body::AsyncShared(run) => {
+                return later(name, cells, context, async move {
+                    let state = state.try_read().expect(FREE);
+                    CatchPanic { name, future: run(state.as_ref().expect(CREATED), held) }.await
+                });
+            }
+        };
+        let result =
+            result.and_then(|result| result.map_err(|failure| returned(name, 0, &failure)));
+        Began::Ended(conclude::<O>(name, result, &cells))
+    }
+
+    fn fail(self: Box<Self>, error: Option<Error>) {
+        let error = error.or_else(|| self.args.error()).unwrap_or_else(|| {
+            Error::new(Kind::Invalid(format!("an argument of `{}` failed", self.name)))
+        });
+        self.cells.fail(&error);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.options.until().map(|(until, _)| until)
+    }
+}
+
+fn later<O: Output>(
+    name: &'static str,
+    cells: O::Cells,
+    context: Context,
+    future: impl Future<Output = Result<O, TaskError>> + Send + 'static,
+) -> Began {
+    let future = Within::new(context, future);
+    Began::Later(Box::pin(async move { conclude(name, future.await, &cells) }))
+}
+
+fn conclude<O: Output>(name: &str, result: Result<O, TaskError>, cells: &O::Cells) -> Ended {
+    match result {
+        Ok(output) => deliver(name, output, cells),
+        Err(error) => fail(error, cells),
+    }
+}
+
+/// A method's future; a panic while it is polled becomes an error.
+struct CatchPanic<'a, O> {
+    name: &'static str,
+    future: Later<'a, O>,
+}
+
+impl<O> Future for CatchPanic<'_, O> {
+    type Output = Result<O, TaskError>;
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        let name = self.name;
+        match panics::catch(name, 0, || self.future.as_mut().poll(cx)) {
+            Ok(polled) => {
+                polled.map(|result| result.map_err(|failure| returned(name, 0, &failure)))
+            }
+            Err(error) => std::task::Poll::Ready(Err(error)),
+        }
+    }
+}

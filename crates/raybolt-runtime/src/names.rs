@@ -1,0 +1,115 @@
+//! Names of actors: who is found under which.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use raybolt_core::suggest;
+
+use crate::error::{Error, Kind, Result};
+use crate::handle::{ActorHandle, Inner};
+
+/// The named actors of a session.
+#[derive(Default)]
+pub struct Names(Mutex<BTreeMap<Arc<str>, Named>>);
+
+struct Named {
+    class: &'static str,
+    /// A `Weak<Inner<A>>`.
+    handle: Box<dyn Any + Send + Sync>,
+    is_alive: fn(&(dyn Any + Send + Sync)) -> bool,
+    /// Keeps a detached actor alive; held, never read.
+    _detached: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Names {
+    /// Finds the actor of this name, or makes it with `create`.
+    pub(crate) fn claim<A: Send + Sync + 'static>(
+        &self,
+        name: &Arc<str>,
+        class: &'static str,
+        get_if_exists: bool,
+        detached: bool,
+        create: impl FnOnce() -> ActorHandle<A>,
+    ) -> Result<ActorHandle<A>> {
+        let mut names = self.lock();
+        if let Some(named) = names.get(name)
+            && (named.is_alive)(&*named.handle)
+        {
+            if !get_if_exists {
+                let message = format!(
+                    "an actor named `{name}` exists already; choose another name, or take that one with `get_if_exists`"
+                );
+                return Err(Error::new(Kind::ActorName(message)));
+            }
+            return named.typed(name, class);
+        }
+        let handle = create();
+        let inner: &Arc<Inner<A>> = handle.inner();
+        names.insert(
+            name.clone(),
+            Named {
+                class,
+                handle: Box::new(Arc::downgrade(inner)),
+                is_alive: |handle| {
+                    let handle = handle.downcast_ref::<Weak<Inner<A>>>();
+                    handle.and_then(Weak::upgrade).is_some_and(|inner| inner.is_alive())
+                },
+                _detached: detached.then(|| inner.clone() as Arc<dyn Any + Send + Sync>),
+            },
+        );
+        Ok(handle)
+    }
+
+    pub(crate) fn find<A: Send + Sync + 'static>(
+        &self,
+        name: &str,
+        class: &'static str,
+    ) -> Result<ActorHandle<A>> {
+        let names = self.lock();
+        let alive = |named: &&Named| (named.is_alive)(&*named.handle);
+        match names.get(name).filter(alive) {
+            Some(named) => named.typed(name, class),
+            None => {
+                let known =
+                    names.iter().filter(|(_, named)| alive(named)).map(|(known, _)| &**known);
+                let hint = suggest::nearest(name, known)
+                    .map(|nearest| format!("; did you mean `{nearest}`?"))
+                    .unwrap_or_default();
+                Err(Error::new(Kind::ActorName(format!("no actor is named `{name}`{hint}"))))
+            }
+        }
+    }
+
+    /// Lets a detached actor go, when it was killed.
+    pub(crate) fn forget_dead(&self) {
+        let mut names = self.lock();
+        let dead = names.extract_if(.., |_, named| !(named.is_alive)(&*named.handle));
+        let dead: Vec<_> = dead.collect();
+        drop(names);
+        drop(dead);
+    }
+
+    pub(crate) fn clear(&self) {
+        let names = std::mem::take(&mut *self.lock());
+        drop(names); // Outside the lock: handles go with them.
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Named>> {
+        self.0.lock().expect("no thread panics while it holds the names")
+    }
+}
+
+impl Named {
+    fn typed<A: Send + Sync + 'static>(
+        &self,
+        name: &str,
+        class: &'static str,
+    ) -> Result<ActorHandle<A>> {
+        let inner = self.handle.downcast_ref::<Weak<Inner<A>>>().and_then(Weak::upgrade);
+        inner.map(ActorHandle::from_inner).ok_or_else(|| {
+            let message = format!("actor `{name}` is a `{}`, not a `{class}`", self.class);
+            Error::new(Kind::ActorName(message))
+        })
+    }
+}

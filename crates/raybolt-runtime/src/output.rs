@@ -1,0 +1,163 @@
+//! What a task returns, and the objects that it goes to.
+
+use std::sync::{Arc, Weak};
+
+use raybolt_core::calls::owner::{Owner, Returns};
+use raybolt_wire::Value;
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::object::{AnyObject, Object, ObjectRef};
+
+/// What a task returns when it succeeds.
+pub trait Output: Sized + Send + 'static {
+    /// The places where the values go.
+    type Cells: Cells;
+    /// What the caller gets at once.
+    type Refs;
+    /// Places and references for a task of session `epoch`.
+    fn pending(epoch: u32) -> (Self::Cells, Self::Refs);
+    /// References to nothing but an error.
+    fn failed(error: Error) -> Self::Refs;
+    /// Puts the values where they go; says how many bytes they are, about.
+    fn deliver(self, task: &str, cells: &Self::Cells) -> Result<usize>;
+}
+
+/// The places where the values of one task go.
+pub trait Cells: Clone + Send + Sync + 'static {
+    /// Registers them with their owner.
+    #[doc(hidden)]
+    fn expect(&self, owner: &mut Owner<Box<dyn Job>>) -> Returns;
+    /// Puts an error in place of each value that is not there yet.
+    fn fail(&self, error: &Error);
+    /// Whether somebody waits for one of them.
+    fn is_watched(&self) -> bool;
+    /// The places, without keeping them.
+    #[doc(hidden)]
+    fn weak(&self) -> Vec<Weak<dyn AnyObject>>;
+}
+
+/// The usual output: one value.
+pub struct One<T>(pub T);
+
+/// Several values, each an object of its own.
+pub struct Several<T>(pub T);
+
+impl<T: Value> Output for One<T> {
+    type Cells = Cell<T>;
+    type Refs = ObjectRef<T>;
+
+    fn pending(epoch: u32) -> (Self::Cells, Self::Refs) {
+        let object = ObjectRef::pending(epoch);
+        (Cell(object.0.clone()), object)
+    }
+
+    fn failed(error: Error) -> Self::Refs {
+        ObjectRef::settled(Err(error))
+    }
+
+    fn deliver(self, task: &str, cells: &Self::Cells) -> Result<usize> {
+        cells.deliver(task, self.0)
+    }
+}
+
+/// The place of one value.
+pub struct Cell<T>(pub(crate) Arc<Object<T>>);
+
+impl<T> Clone for Cell<T> {
+    fn clone(&self) -> Self {
+        Cell(self.0.clone())
+    }
+}
+
+impl<T: Value> Cell<T> {
+    fn deliver(&self, task: &str, value: T) -> Result<usize> {
+        let size = raybolt_wire::value::check(&value).map_err(|error| {
+            Error::new(Kind::Encode { task: task.into(), because: error.to_string() })
+        })?;
+        self.0.hold.set_size(size);
+        // An error may be there already: cancelled, or past its deadline.
+        let _ = self.0.slot.set(Ok(value));
+        Ok(size)
+    }
+}
+
+impl<T: Value> Cells for Cell<T> {
+    fn expect(&self, owner: &mut Owner<Box<dyn Job>>) -> Returns {
+        let key = owner.expect();
+        self.0.hold.set_key(key);
+        Returns::One(key)
+    }
+
+    fn fail(&self, error: &Error) {
+        self.0.fail(error.clone());
+    }
+
+    fn is_watched(&self) -> bool {
+        self.0.slot.is_watched()
+    }
+
+    fn weak(&self) -> Vec<Weak<dyn AnyObject>> {
+        let object: Arc<dyn AnyObject> = self.0.clone();
+        vec![Arc::downgrade(&object)]
+    }
+}
+
+macro_rules! several {
+    ($($name:ident $cell:ident)+) => {
+        impl<$($name: Value),+> Output for Several<($($name,)+)> {
+            type Cells = ($(Cell<$name>,)+);
+            type Refs = ($(ObjectRef<$name>,)+);
+
+            #[allow(non_snake_case, reason = "one body for every length of tuple")]
+            fn pending(epoch: u32) -> (Self::Cells, Self::Refs) {
+                $(let $name = ObjectRef::pending(epoch);)+
+                (($(Cell($name.0.clone()),)+), ($($name,)+))
+            }
+
+            fn failed(error: Error) -> Self::Refs {
+                ($(ObjectRef::<$name>::settled(Err(error.clone())),)+)
+            }
+
+            #[allow(non_snake_case, reason = "one body for every length of tuple")]
+            fn deliver(self, task: &str, cells: &Self::Cells) -> Result<usize> {
+                let ($($name,)+) = self.0;
+                let ($($cell,)+) = cells;
+                Ok(0 $(+ $cell.deliver(task, $name)?)+)
+            }
+        }
+
+        impl<$($name: Value),+> Cells for ($(Cell<$name>,)+) {
+            fn expect(&self, owner: &mut Owner<Box<dyn Job>>) -> Returns {
+                let ($($cell,)+) = self;
+                let keys = [$({
+                    let key = owner.expect();
+                    $cell.0.hold.set_key(key);
+                    key
+                }),+];
+                Returns::Many(keys.into())
+            }
+
+            fn fail(&self, error: &Error) {
+                let ($($cell,)+) = self;
+                $($cell.fail(error);)+
+            }
+
+            fn is_watched(&self) -> bool {
+                let ($($cell,)+) = self;
+                false $(|| $cell.is_watched())+
+            }
+
+            fn weak(&self) -> Vec<Weak<dyn AnyObject>> {
+                let ($($cell,)+) = self;
+                [$($cell.weak()),+].concat()
+            }
+        }
+    };
+}
+
+several!(A a B b);
+several!(A a B b C c);
+several!(A a B b C c D d);
+several!(A a B b C c D d E e);
+several!(A a B b C c D d E e F f);

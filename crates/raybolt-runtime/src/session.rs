@@ -1,0 +1,523 @@
+//! One process as a whole: the machines, the threads that drive them, and the way in.
+//!
+//! # Protocol
+//! Whatever happens, happens on the thread where it happens: it takes the hub's lock, tells the
+//! machines, takes what they want done, releases the lock and does it ([`Session::act`]). No thread
+//! stands between a call and its worker.
+//!
+//! # Invariants
+//! - **SESS-1 (short lock).** Under the hub's lock nothing waits, no user code runs and nothing of
+//!   the user's is dropped.
+//! - **SESS-2 (one at a time).** A process has at most one session; handles of an earlier one are
+//!   told so, and free nothing.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use raybolt_core::calls::owner::{Attempt, Cancel, ObjectKey, Retry, Target, TaskKey};
+use raybolt_core::calls::scheduler::{CPU, Demand, GPU, LeaseKey, UNIT};
+use serde::Serialize;
+
+use crate::context::{self, Context};
+use crate::error::{Error, Kind, Result};
+use crate::failures::{FailureReport, Failures};
+use crate::hub::{Claimed, Hub, Todo};
+use crate::job::{Began, Ended};
+use crate::lease::Server;
+use crate::names::Names;
+use crate::pool::{self, Pool};
+use crate::timer::Timer;
+
+/// How many threads a session may have, blocked ones included.
+const THREADS_MAX: usize = 32_768;
+/// How long a session that ends waits for user code to return.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+
+static CURRENT: ArcSwapOption<Session> = ArcSwapOption::const_empty();
+static EPOCH: AtomicU32 = AtomicU32::new(0);
+/// Held while a session begins or ends.
+static CHANGE: Mutex<()> = Mutex::new(());
+
+/// How a session is built.
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    cpus: Option<f64>,
+    gpus: f64,
+    resources: Vec<(String, f64)>,
+    worker_threads: Option<usize>,
+}
+
+/// The session of this process, as the machinery sees it.
+pub(crate) struct Session {
+    pub(crate) epoch: u32,
+    hub: Mutex<Hub>,
+    pub(crate) pool: Pool,
+    pub(crate) timer: Timer,
+    pub(crate) names: Names,
+    pub(crate) failures: Failures,
+    tokio: OnceLock<tokio::runtime::Runtime>,
+    stopped: Stopped,
+}
+
+/// Keeps a session alive; it ends when this is dropped.
+///
+/// Then tasks that have not started fail, actors end, and user code that runs is waited for, at most
+/// five seconds.
+#[must_use = "the session ends when this is dropped"]
+pub struct SessionGuard(Arc<Session>);
+
+/// Running tasks that were asked to stop.
+#[derive(Default)]
+struct Stopped {
+    count: AtomicUsize,
+    tasks: Mutex<BTreeSet<TaskKey>>,
+}
+
+/// What a session holds at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MemoryReport {
+    /// Tasks and actor calls that have not ended.
+    pub tasks: usize,
+    /// Objects that somebody can still reach, or that are still to be made.
+    pub objects: usize,
+    /// Bytes of the objects that are there, as serialized, about.
+    pub bytes: usize,
+    /// How many values were copied into the store since the session began: each `put`, and each
+    /// argument passed by value.
+    pub copies: u64,
+    /// Actors alive.
+    pub actors: usize,
+    /// Threads of the pool, and how many of them wait in user code.
+    pub threads: (usize, usize),
+}
+
+/// One resource of the node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResourceReport {
+    /// `CPU`, `GPU` or a name given to [`Builder::resource`].
+    pub name: String,
+    /// How much there is.
+    pub total: f64,
+    /// How much is free now; below zero while tasks that were blocked go on.
+    pub available: f64,
+}
+
+impl Builder {
+    /// A session with the machine's CPUs and nothing else.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// CPUs that tasks may hold together; as many as the process may use by default.
+    pub fn num_cpus(mut self, count: f64) -> Self {
+        self.cpus = Some(count);
+        self
+    }
+
+    /// GPUs that tasks may hold together; none by default.
+    pub fn num_gpus(mut self, count: usize) -> Self {
+        self.gpus = count as f64;
+        self
+    }
+
+    /// Any other resource that tasks may ask for by name.
+    pub fn resource(mut self, name: impl Into<String>, amount: f64) -> Self {
+        self.resources.push((name.into(), amount));
+        self
+    }
+
+    /// Threads that run user code at once, those that wait in `get` aside; one per CPU by default.
+    pub fn worker_threads(mut self, count: usize) -> Self {
+        self.worker_threads = Some(count);
+        self
+    }
+
+    /// Begins the session.
+    ///
+    /// # Errors
+    /// When there is one already, or a setting makes no sense.
+    pub fn start(self) -> Result<SessionGuard> {
+        let invalid = |message: String| Error::new(Kind::Invalid(message));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut total = Demand::default();
+        let named = self.resources.iter().map(|(name, amount)| (name.as_str(), *amount));
+        let basic = [(CPU, self.cpus.unwrap_or(cores as f64)), (GPU, self.gpus)];
+        for (name, amount) in basic.into_iter().chain(named) {
+            total.set(name, amount).map_err(|error| invalid(error.to_string()))?;
+        }
+        let cpus = (total.amount(CPU) / UNIT) as usize;
+        let width = self.worker_threads.unwrap_or(cpus.max(1));
+        if width == 0 || width > THREADS_MAX {
+            let message = format!("`worker_threads` must be from 1 to {THREADS_MAX}, not {width}");
+            return Err(invalid(message));
+        }
+        let _change = CHANGE.lock().expect("no thread panics with this lock");
+        if CURRENT.load().is_some() {
+            return Err(Error::new(Kind::AlreadyInitialized));
+        }
+        let session = Arc::new(Session {
+            epoch: EPOCH.fetch_add(1, Ordering::Relaxed) + 1,
+            hub: Mutex::new(Hub::new(&total)),
+            pool: Pool::new(pool::Options {
+                name: "raybolt",
+                width,
+                threads_max: THREADS_MAX,
+                overseer: true,
+            }),
+            timer: Timer::new(),
+            names: Names::default(),
+            failures: Failures::default(),
+            tokio: OnceLock::new(),
+            stopped: Stopped::default(),
+        });
+        CURRENT.store(Some(session.clone()));
+        Ok(SessionGuard(session))
+    }
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        let _change = CHANGE.lock().expect("no thread panics with this lock");
+        self.0.end();
+        CURRENT.store(None);
+    }
+}
+
+/// Runs `with` with the session of this process.
+pub(crate) fn with<R>(with: impl FnOnce(&Arc<Session>) -> R) -> Result<R> {
+    // A guard, not a clone: a call must not touch a count that all threads share.
+    let current = CURRENT.load();
+    current.as_ref().map(with).ok_or_else(|| Error::new(Kind::NotInitialized))
+}
+
+/// This process's last handle to an object is gone.
+pub(crate) fn release(epoch: u32, key: ObjectKey, bytes: usize) {
+    let released = with(|session| {
+        if session.epoch == epoch {
+            session.act(|hub| {
+                hub.bytes -= bytes as i64;
+                hub.owner.released(key);
+            });
+        }
+    });
+    // Without a session there is nothing to free.
+    drop(released);
+}
+
+/// Whether a session is running in this process.
+pub fn is_initialized() -> bool {
+    CURRENT.load().is_some()
+}
+
+/// What this process's session holds now.
+///
+/// # Errors
+/// Without a session.
+pub fn memory() -> Result<MemoryReport> {
+    with(|session| {
+        let threads = session.pool.threads();
+        let mut hub = session.lock();
+        hub.forget_dead_actors();
+        let counts = hub.owner.counts();
+        MemoryReport {
+            tasks: counts.tasks,
+            objects: counts.objects,
+            bytes: hub.bytes.max(0) as usize,
+            copies: hub.copies,
+            actors: hub.actors.len(),
+            threads,
+        }
+    })
+}
+
+/// The node's resources.
+///
+/// # Errors
+/// Without a session.
+pub fn resources() -> Result<Vec<ResourceReport>> {
+    let amount = |units: i64| units as f64 / UNIT as f64;
+    with(|session| {
+        let hub = session.lock();
+        let report = |(name, total, available): (&str, i64, i64)| ResourceReport {
+            name: name.into(),
+            total: amount(total),
+            available: amount(available),
+        };
+        hub.scheduler.resources().map(report).collect()
+    })
+}
+
+/// What failed lately in this process's session, oldest first; at most
+/// [`FAILURES_MAX`](crate::failures::FAILURES_MAX) are remembered.
+///
+/// # Errors
+/// Without a session.
+pub fn errors() -> Result<Vec<FailureReport>> {
+    with(|session| session.failures.list())
+}
+
+/// Whether the task that runs here was asked to stop: cancelled, or past its deadline. Long tasks
+/// look now and then and return early; what they return is no longer wanted.
+pub fn is_cancelled() -> bool {
+    let Some(context) = context::current() else { return false };
+    let late = context.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    late || with(|session| session.stopped.contains(context.task)).unwrap_or(false)
+}
+
+/// The ids of the GPUs that the task which runs here may use; empty outside a task.
+pub fn gpu_ids() -> Vec<u32> {
+    let lease = context::current().and_then(|context| context.lease);
+    let ids = lease.map(|lease| with(|session| session.lock().scheduler.gpu_ids(lease)));
+    ids.and_then(Result::ok).unwrap_or_default()
+}
+
+impl Session {
+    /// Tells the machines something and does what they want done.
+    pub(crate) fn act<R>(self: &Arc<Self>, tell: impl FnOnce(&mut Hub) -> R) -> R {
+        let (result, todo) = {
+            let mut hub = self.lock();
+            let result = tell(&mut hub);
+            (result, hub.settle())
+        };
+        if !todo.is_empty() {
+            self.perform(todo);
+        }
+        result
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().expect("SESS-1: nothing that may panic runs under the hub's lock")
+    }
+
+    /// Does what the machines want done. One failure may lead to many: a list, not a recursion.
+    fn perform(self: &Arc<Self>, todo: Vec<Todo>) {
+        let mut left = std::collections::VecDeque::from(todo);
+        while let Some(todo) = left.pop_front() {
+            match todo {
+                Todo::Serve(lease, class) => {
+                    self.pool.schedule(Arc::new(Server { session: self.clone(), lease, class }));
+                }
+                Todo::Place(actor, lease) => actor.place(lease),
+                Todo::CallReady(actor, task) => actor.argument_ready(task),
+                Todo::CallFailed(actor, task) => actor.cancel(task, None),
+                Todo::Fail(task, job) => {
+                    job.fail(None);
+                    let mut hub = self.lock();
+                    hub.owner.finished(task, 0, false);
+                    let more = hub.settle();
+                    drop(hub);
+                    left.extend(more);
+                }
+            }
+        }
+    }
+
+    /// Tells the owner how an attempt ended, within a visit to the hub.
+    pub(crate) fn report(hub: &mut Hub, task: TaskKey, attempt: Attempt, ended: &Ended) {
+        let success = matches!(ended, Ended::Success(_));
+        if let Ended::Success(bytes) = ended {
+            hub.bytes += *bytes as i64;
+        }
+        hub.owner.finished(task, attempt, success);
+    }
+
+    /// An attempt ended.
+    pub(crate) fn conclude(self: &Arc<Self>, task: TaskKey, attempt: Attempt, ended: Ended) {
+        self.stop_is_over(task);
+        match ended {
+            Ended::Success(_) | Ended::Failed => {
+                self.act(|hub| Self::report(hub, task, attempt, &ended));
+            }
+            Ended::Retry { job, error } => {
+                match self.act(|hub| hub.owner.retry(task, attempt, job)) {
+                    Retry::Again | Retry::Stale(_) => {}
+                    Retry::Exhausted(job) => {
+                        if let Some(failure) = error.task_error() {
+                            crate::failures::record(failure, false);
+                        }
+                        job.fail(Some(error));
+                        self.act(|hub| hub.owner.finished(task, attempt, false));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets an async task go on without a thread; `lease` is what it holds meanwhile.
+    pub(crate) fn continue_later(
+        self: &Arc<Self>,
+        task: TaskKey,
+        attempt: Attempt,
+        future: Pin<Box<dyn Future<Output = Ended> + Send>>,
+        lease: Option<LeaseKey>,
+    ) {
+        let session = self.clone();
+        self.spawn(async move {
+            let ended = future.await;
+            session.conclude(task, attempt, ended);
+            if let Some(lease) = lease {
+                session.act(|hub| hub.scheduler.returned(lease));
+            }
+        });
+    }
+
+    /// Runs a future on the async runtime, which starts with the first one.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let runtime = self.tokio.get_or_init(|| {
+            tokio::runtime::Builder::new_multi_thread()
+                .thread_name("raybolt-async")
+                .enable_all()
+                .build()
+                .expect("the async runtime starts")
+        });
+        runtime.spawn(future);
+    }
+
+    /// Runs the task that makes `object` on this thread, if nobody has begun it and it may run now.
+    pub(crate) fn run_here(self: &Arc<Self>, object: ObjectKey) -> bool {
+        let current = context::current();
+        if !context::may_nest() || current.is_some_and(|context| context.is_async) {
+            return false;
+        }
+        let held = current.and_then(|context| context.lease);
+        let Some(Claimed { work, lease, own_lease }) = self.act(|hub| hub.claim(object, held))
+        else {
+            return false;
+        };
+        let context = Context::of_task(work.task, work.attempt, lease, work.job.deadline());
+        match work.job.run(context) {
+            Began::Ended(ended) => self.conclude(work.task, work.attempt, ended),
+            Began::Later(future) => self.continue_later(work.task, work.attempt, future, None),
+        }
+        if let (Some(lease), true) = (lease, own_lease) {
+            self.act(|hub| hub.scheduler.returned(lease));
+        }
+        true
+    }
+
+    /// Runs calls of the actor that makes `object` on this thread, until `done` or until there is
+    /// none that may start.
+    pub(crate) fn run_call_here(self: &Arc<Self>, object: ObjectKey, done: impl Fn() -> bool) {
+        if !context::may_nest() || context::current().is_some_and(|context| context.is_async) {
+            return;
+        }
+        let actor = {
+            let hub = self.lock();
+            match hub.owner.progress(object) {
+                Some((_, Target::Actor(key))) => hub.actor(key),
+                _ => None,
+            }
+        };
+        if let Some(actor) = actor {
+            actor.run_until(&done);
+        }
+    }
+
+    /// Runs `wait`, which may block, while others use this thread's CPU and place.
+    pub(crate) fn blocking<R>(self: &Arc<Self>, wait: impl FnOnce() -> R) -> R {
+        let current = context::current();
+        if current.is_some_and(|context| context.is_async) {
+            return tokio::task::block_in_place(wait);
+        }
+        let Some(lease) = current.and_then(|context| context.lease) else {
+            return self.pool.blocking(wait);
+        };
+        self.act(|hub| hub.scheduler.blocked(lease));
+        let result = self.pool.blocking(wait);
+        self.act(|hub| hub.scheduler.unblocked(lease));
+        result
+    }
+
+    /// Stops the task that makes `object`: one that has not started never will; one that runs is
+    /// asked to. Either way whoever waits for the object gets `error`, by way of `fail`.
+    pub(crate) fn cancel(self: &Arc<Self>, object: ObjectKey, error: &Error, fail: impl FnOnce()) {
+        match self.act(|hub| hub.owner.cancel(object)) {
+            Cancel::Taken(task, job) => {
+                job.fail(Some(error.clone()));
+                self.act(|hub| hub.owner.finished(task, 0, false));
+            }
+            Cancel::Call(actor, task) => {
+                if let Some(actor) = self.lock().actor(actor) {
+                    actor.cancel(task, Some(error.clone()));
+                }
+                self.stopped.add(task);
+                fail();
+            }
+            Cancel::Lent(task) => {
+                self.stopped.add(task);
+                fail();
+            }
+            Cancel::Ended => {}
+        }
+    }
+
+    /// A task that may have been asked to stop has ended.
+    pub(crate) fn stop_is_over(&self, task: TaskKey) {
+        self.stopped.forget(task);
+    }
+
+    pub(crate) fn downgrade(self: &Arc<Self>) -> Weak<Self> {
+        Arc::downgrade(self)
+    }
+
+    fn end(self: &Arc<Self>) {
+        let (jobs, actors) = {
+            let mut hub = self.lock();
+            hub.ended = true;
+            let actors: Vec<_> = hub.actors.values().filter_map(Weak::upgrade).collect();
+            (hub.owner.drain(), actors)
+        };
+        for (task, job) in jobs {
+            let what = format!("the result of task `{}`", job.name());
+            job.fail(Some(Error::new(Kind::SessionEnded { what })));
+            self.act(|hub| hub.owner.finished(task, 0, false));
+        }
+        for actor in actors {
+            actor.kill("its session ended");
+        }
+        self.names.clear();
+        let left = self.pool.shutdown(Instant::now() + SHUTDOWN_TIME);
+        if left > 0 {
+            tracing::warn!(
+                target: "raybolt",
+                "{left} tasks were still running {SHUTDOWN_TIME:?} after their session ended"
+            );
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The last holder may be a thread of the runtime itself, where a plain drop would block.
+        if let Some(runtime) = self.tokio.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Stopped {
+    fn add(&self, task: TaskKey) {
+        if self.lock().insert(task) {
+            self.count.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn forget(&self, task: TaskKey) {
+        if self.count.load(Ordering::Acquire) > 0 && self.lock().remove(&task) {
+            self.count.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    fn contains(&self, task: TaskKey) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.lock().contains(&task)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<TaskKey>> {
+        self.tasks.lock().expect("no thread panics with this lock")
+    }
+}
