@@ -57,9 +57,12 @@
 //! That a failed request stops its tuples: they drain. Order of effects between requests. A cancel
 //! that comes before `opened` or after the end finds nothing and says so.
 
-use std::collections::VecDeque;
+mod records;
 
-use crate::hash::IdMap;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use self::records::{Head, Phase, Records, Slot, Stage};
 use crate::ids::{ComponentIndex, InstanceIndex, RequestId};
 use crate::plant::{Plant, Plants};
 
@@ -148,64 +151,42 @@ pub enum BatchEffect {
     },
 }
 
-/// What is known of one component for one request.
-#[derive(Clone, Copy, Debug)]
-struct Stage {
-    /// Deliveries counted as sent, less those counted as processed; negative while a report of
-    /// the sender is late.
-    outstanding: i64,
-    /// Upstream components that are not closed; the spouts together count as one.
-    upstream_open: u16,
-    phase: Phase,
-    /// Instances that were told to finish and have not said that they did.
-    finishing: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    Finishing,
-    Closed,
-}
-
-/// What is known of one request, beside its stages.
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    request: RequestId,
-    /// Components that are not closed.
-    open: u16,
-    opened: bool,
-    failed: bool,
-}
-
 /// The parts of a component that are the same for all requests.
 #[derive(Debug)]
 struct Fixed {
     instances: u32,
-    /// Where its bits begin among a record's words, if it wants to finish.
-    bits: Option<usize>,
+    /// Its words among a record's bits, if it wants to finish.
+    bits: Option<Range<usize>>,
     downstream: Box<[ComponentIndex]>,
 }
 
 /// Counts the deliveries of requests; see the [module](self).
 ///
-/// Records live in a slab, side by side with their stages and bits in two flat arrays, so a request costs no
-/// allocation once the arrays have grown to the number of requests in flight.
+/// ```
+/// use raybolt_core::flow::batches::{BatchComponent, BatchEffect, Batches, Report, Sent};
+/// use raybolt_core::ids::{ComponentIndex, InstanceIndex, RequestId};
+///
+/// let bolt = ComponentIndex(1);
+/// let mut batches = Batches::new(&[
+///     BatchComponent { instances: 1, spout: true, wants_finished: false, downstream: vec![bolt] },
+///     BatchComponent { instances: 1, spout: false, wants_finished: false, downstream: vec![] },
+/// ]);
+/// let request = RequestId(7);
+/// batches.opened(request, &[Sent { to: bolt, count: 2 }]);
+/// let report =
+///     Report { request, component: bolt, instance: InstanceIndex(0), processed: 1, sent: &[] };
+/// batches.reported(report);
+/// assert_eq!(batches.poll_effect(), None);
+/// batches.reported(report);
+/// assert_eq!(batches.poll_effect(), Some(BatchEffect::Completed { request }));
+/// assert!(batches.is_empty());
+/// ```
 #[derive(Debug)]
 pub struct Batches {
     components: Box<[Fixed]>,
-    /// The stages of a request that has just begun, copied into each new record.
-    fresh: Box<[Stage]>,
     /// Components that subscribe to a spout: they wait for `opened`.
     entered: Box<[ComponentIndex]>,
-    /// How many words of bits a record has.
-    words: usize,
-    slots: IdMap<RequestId, u32>,
-    records: Vec<Record>,
-    stages: Vec<Stage>,
-    /// Which instances saw some of a request and have not finished it, one bit each.
-    touched: Vec<u64>,
-    free: Vec<u32>,
+    records: Records,
     /// Components to look at, while closing goes down the graph; empty between events.
     closing: Vec<ComponentIndex>,
     effects: VecDeque<BatchEffect>,
@@ -234,14 +215,8 @@ impl Batches {
         let fixed = components.iter().map(|component| fixed(component, &mut words)).collect();
         Self {
             components: fixed,
-            fresh: fresh.into_boxed_slice(),
             entered: entered.into_boxed_slice(),
-            words,
-            slots: IdMap::default(),
-            records: Vec::new(),
-            stages: Vec::new(),
-            touched: Vec::new(),
-            free: Vec::new(),
+            records: Records::new(fresh, words),
             closing: Vec::new(),
             effects: VecDeque::new(),
             plants: Plants::NONE,
@@ -258,10 +233,10 @@ impl Batches {
     ///
     /// Reports on it may have come before. A request that is open must not be opened again.
     pub fn opened(&mut self, request: RequestId, sent: &[Sent]) {
-        let slot = self.slot(request);
-        let record = &mut self.records[slot];
-        assert!(!record.opened, "request {request} is opened once");
-        record.opened = true;
+        let slot = self.records.find_or_begin(request);
+        let head = self.records.head(slot);
+        assert!(!head.opened, "request {request} is opened once");
+        head.opened = true;
         self.count_sent(slot, sent);
         for position in 0..self.entered.len() {
             self.upstream_closed(slot, self.entered[position]);
@@ -272,14 +247,12 @@ impl Batches {
     /// An instance processed deliveries of a request, and sent some because of them.
     pub fn reported(&mut self, report: Report<'_>) {
         let Report { request, component, instance, processed, sent } = report;
-        let slot = self.slot(request);
+        let slot = self.records.find_or_begin(request);
         self.count_sent(slot, sent);
-        let stage = self.stage(slot, component);
+        self.touch(slot, component, instance);
+        let stage = self.records.stage(slot, component);
         stage.outstanding -= i64::from(processed);
         let drained = stage.outstanding == 0 && stage.upstream_open == 0;
-        if let Some((word, bit)) = self.bit(slot, component, instance) {
-            self.touched[word] |= bit;
-        }
         if drained || self.plants.has(Plant::FinishEarly) {
             self.closing.push(component);
             self.close_all(slot);
@@ -291,16 +264,13 @@ impl Batches {
     /// An instance that was not told, or has said so before, is not heard.
     pub fn finished(&mut self, done: FinishDone<'_>) {
         let FinishDone { request, component, instance, sent } = done;
-        let Some(&slot) = self.slots.get(&request) else { return };
-        let slot = slot as usize;
-        let Some((word, bit)) = self.bit(slot, component, instance) else { return };
-        if self.stage(slot, component).phase != Phase::Finishing || self.touched[word] & bit == 0 {
+        let Some(slot) = self.records.find(request) else { return };
+        let is_finishing = self.records.stage(slot, component).phase == Phase::Finishing;
+        if !is_finishing || !self.untouch(slot, component, instance) {
             return;
         }
-        // The bit goes, so that a later failure does not abandon what is finished.
-        self.touched[word] &= !bit;
         self.count_sent(slot, sent);
-        let stage = self.stage(slot, component);
+        let stage = self.records.stage(slot, component);
         stage.finishing -= 1;
         if stage.finishing == 0 {
             self.closed(slot, component);
@@ -313,17 +283,17 @@ impl Batches {
     /// To be told before the report (or finish) of what failed, which is due all the same: so the
     /// record is still there, or will be opened. Reasons after the first are not told.
     pub fn failed(&mut self, request: RequestId, message: &str) {
-        let slot = self.slot(request);
+        let slot = self.records.find_or_begin(request);
         self.fail(slot, message);
     }
 
     /// A request is not wanted any more: its client left, or its deadline came.
     ///
-    /// As [`Batches::failed`], but for a request that is not (or no more) open nothing happens, and `false` is
-    /// returned.
+    /// As [`Batches::failed`]; but without a record of the request, since it is complete or nothing of it
+    /// has come yet, nothing happens, and `false` is returned.
     pub fn cancelled(&mut self, request: RequestId, reason: &str) -> bool {
-        let Some(&slot) = self.slots.get(&request) else { return false };
-        self.fail(slot as usize, reason);
+        let Some(slot) = self.records.find(request) else { return false };
+        self.fail(slot, reason);
         true
     }
 
@@ -334,84 +304,53 @@ impl Batches {
 
     /// How many requests have a record: open ones, failed ones that drain, ones not yet opened.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.records.len()
     }
 
     /// Whether nothing is in flight.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
-    /// The slot of the request's record, begun now if there is none.
-    #[inline]
-    fn slot(&mut self, request: RequestId) -> usize {
-        match self.slots.get(&request) {
-            Some(&slot) => slot as usize,
-            None => self.begin(request),
-        }
-    }
-
-    fn begin(&mut self, request: RequestId) -> usize {
-        let open = self.fresh.iter().filter(|stage| stage.phase == Phase::Open).count() as u16;
-        let record = Record { request, open, opened: false, failed: false };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                let slot = slot as usize;
-                let first = slot * self.fresh.len();
-                self.stages[first..first + self.fresh.len()].copy_from_slice(&self.fresh);
-                self.records[slot] = record;
-                slot
-            }
-            None => {
-                self.stages.extend_from_slice(&self.fresh);
-                self.touched.resize(self.touched.len() + self.words, 0);
-                self.records.push(record);
-                self.records.len() - 1
-            }
-        };
-        self.slots.insert(request, slot as u32);
-        slot
+        self.records.len() == 0
     }
 
     #[inline]
-    fn stage(&mut self, slot: usize, component: ComponentIndex) -> &mut Stage {
-        &mut self.stages[slot * self.fresh.len() + component.index()]
-    }
-
-    /// The word and mask of an instance's bit, if its component wants to finish.
-    #[inline]
-    fn bit(
-        &self,
-        slot: usize,
-        at: ComponentIndex,
-        instance: InstanceIndex,
-    ) -> Option<(usize, u64)> {
-        let fixed = &self.components[at.index()];
-        debug_assert!(instance.0 < fixed.instances, "instances are numbered from 0");
-        let first = slot * self.words + fixed.bits?;
-        Some((first + instance.index() / 64, 1 << (instance.0 % 64)))
-    }
-
-    #[inline]
-    fn count_sent(&mut self, slot: usize, sent: &[Sent]) {
+    fn count_sent(&mut self, slot: Slot, sent: &[Sent]) {
         for &Sent { to, count } in sent {
-            self.stage(slot, to).outstanding += i64::from(count);
+            self.records.stage(slot, to).outstanding += i64::from(count);
         }
     }
 
-    fn fail(&mut self, slot: usize, message: &str) {
-        let record = &mut self.records[slot];
-        if record.failed {
-            return;
+    /// Remembers that the instance saw some of the request, if its component wants to finish.
+    #[inline]
+    fn touch(&mut self, slot: Slot, component: ComponentIndex, instance: InstanceIndex) {
+        let fixed = &self.components[component.index()];
+        debug_assert!(instance.0 < fixed.instances, "instances are numbered from 0");
+        if let Some(bits) = &fixed.bits {
+            let words = self.records.touched_mut(slot, bits.clone());
+            words[instance.index() / 64] |= bit(instance);
         }
-        record.failed = true;
-        let (request, message) = (record.request, message.into());
-        self.effects.push_back(BatchEffect::Failed { request, message });
+    }
+
+    /// Forgets it, so that a later failure does not abandon what is finished; false if it was not so.
+    fn untouch(&mut self, slot: Slot, at: ComponentIndex, instance: InstanceIndex) -> bool {
+        let Some(bits) = self.components[at.index()].bits.clone() else { return false };
+        let word = &mut self.records.touched_mut(slot, bits)[instance.index() / 64];
+        let was_touched = *word & bit(instance) != 0;
+        *word &= !bit(instance);
+        was_touched
+    }
+
+    fn fail(&mut self, slot: Slot, message: &str) {
+        let head = self.records.head(slot);
+        if !head.failed {
+            head.failed = true;
+            let (request, message) = (head.request, message.into());
+            self.effects.push_back(BatchEffect::Failed { request, message });
+        }
     }
 
     /// One more upstream component of `component` is closed.
-    fn upstream_closed(&mut self, slot: usize, component: ComponentIndex) {
-        let stage = self.stage(slot, component);
+    fn upstream_closed(&mut self, slot: Slot, component: ComponentIndex) {
+        let stage = self.records.stage(slot, component);
         stage.upstream_open -= 1;
         if stage.upstream_open == 0 {
             self.closing.push(component);
@@ -419,21 +358,21 @@ impl Batches {
     }
 
     /// Looks at the components in `closing` until none is left, then at the request as a whole.
-    fn close_all(&mut self, slot: usize) {
+    fn close_all(&mut self, slot: Slot) {
         while let Some(component) = self.closing.pop() {
             self.look_at(slot, component);
         }
-        let record = self.records[slot];
-        if record.open == 0 && record.opened {
-            self.end(slot, record);
+        let head = *self.records.head(slot);
+        if head.open == 0 && head.opened {
+            self.end(slot, head);
         }
     }
 
     /// Finishes or closes `component`, if it is drained.
-    fn look_at(&mut self, slot: usize, component: ComponentIndex) {
+    fn look_at(&mut self, slot: Slot, component: ComponentIndex) {
         let early = self.plants.has(Plant::FinishEarly);
-        let failed = self.records[slot].failed;
-        let stage = self.stage(slot, component);
+        let failed = self.records.head(slot).failed;
+        let stage = self.records.stage(slot, component);
         let drained = stage.outstanding == 0 || (early && stage.outstanding == 1);
         if stage.phase != Phase::Open || stage.upstream_open != 0 || !drained {
             return;
@@ -445,9 +384,9 @@ impl Batches {
         }
     }
 
-    fn closed(&mut self, slot: usize, component: ComponentIndex) {
-        self.stage(slot, component).phase = Phase::Closed;
-        self.records[slot].open -= 1;
+    fn closed(&mut self, slot: Slot, component: ComponentIndex) {
+        self.records.stage(slot, component).phase = Phase::Closed;
+        self.records.head(slot).open -= 1;
         for position in 0..self.components[component.index()].downstream.len() {
             let to = self.components[component.index()].downstream[position];
             self.upstream_closed(slot, to);
@@ -455,91 +394,88 @@ impl Batches {
     }
 
     /// Tells the instances that saw some of the request, or the home instance, to finish it.
-    fn finish(&mut self, slot: usize, component: ComponentIndex) {
-        let request = self.records[slot].request;
-        let mut told = 0;
-        self.each_touched(slot, component, |effects, instance| {
-            told += 1;
-            effects.push_back(BatchEffect::Finish { request, component, instance });
-        });
+    fn finish(&mut self, slot: Slot, component: ComponentIndex) {
+        let request = self.records.head(slot).request;
+        let finish = |instance| BatchEffect::Finish { request, component, instance };
+        let mut told = self.tell_touched(slot, component, finish);
         if told == 0 {
-            told = 1;
             let instances = u64::from(self.components[component.index()].instances);
-            let instance = InstanceIndex((request.0 % instances) as u32);
-            if let Some((word, bit)) = self.bit(slot, component, instance) {
-                self.touched[word] |= bit;
-            }
-            self.effects.push_back(BatchEffect::Finish { request, component, instance });
+            let home = InstanceIndex((request.0 % instances) as u32);
+            self.touch(slot, component, home);
+            self.effects.push_back(finish(home));
+            told = 1;
         }
-        let stage = self.stage(slot, component);
+        let stage = self.records.stage(slot, component);
         stage.phase = Phase::Finishing;
         stage.finishing = told;
     }
 
     /// Everything is drained: tells the outcome, and drops the record.
-    fn end(&mut self, slot: usize, record: Record) {
-        let request = record.request;
-        if !record.failed {
+    fn end(&mut self, slot: Slot, head: Head) {
+        let request = head.request;
+        if !head.failed {
             self.effects.push_back(BatchEffect::Completed { request });
         } else if self.plants.has(Plant::LeakBatch) {
             return;
         } else {
             self.abandon(slot, request);
         }
-        self.touched[slot * self.words..(slot + 1) * self.words].fill(0);
-        self.slots.remove(&request);
-        self.free.push(slot as u32);
+        self.records.drop(slot);
     }
 
-    fn abandon(&mut self, slot: usize, request: RequestId) {
+    fn abandon(&mut self, slot: Slot, request: RequestId) {
         for position in 0..self.components.len() {
             let component = ComponentIndex(position as u16);
-            self.each_touched(slot, component, |effects, instance| {
-                effects.push_back(BatchEffect::Abandon { request, component, instance });
+            self.tell_touched(slot, component, |instance| BatchEffect::Abandon {
+                request,
+                component,
+                instance,
             });
         }
     }
 
-    /// Calls `tell` for each instance whose bit is set, ascending.
-    fn each_touched(
+    /// Tells each instance that saw some of the request, ascending; says how many there were.
+    fn tell_touched(
         &mut self,
-        slot: usize,
+        slot: Slot,
         component: ComponentIndex,
-        mut tell: impl FnMut(&mut VecDeque<BatchEffect>, InstanceIndex),
-    ) {
-        let fixed = &self.components[component.index()];
-        let Some(bits) = fixed.bits else { return };
-        let first = slot * self.words + bits;
-        for (position, &word) in
-            self.touched[first..first + words_of(fixed.instances)].iter().enumerate()
-        {
+        effect: impl Fn(InstanceIndex) -> BatchEffect,
+    ) -> u32 {
+        let Some(bits) = self.components[component.index()].bits.clone() else { return 0 };
+        let mut told = 0;
+        for (position, &word) in self.records.touched(slot, bits).iter().enumerate() {
             let mut rest = word;
             while rest != 0 {
-                let instance = position as u32 * 64 + rest.trailing_zeros();
-                tell(&mut self.effects, InstanceIndex(instance));
+                let instance = InstanceIndex(position as u32 * 64 + rest.trailing_zeros());
+                self.effects.push_back(effect(instance));
                 rest &= rest - 1;
+                told += 1;
             }
         }
+        told
     }
 }
 
 fn fresh_stage(component: &BatchComponent) -> Stage {
     let phase = if component.spout { Phase::Closed } else { Phase::Open };
-    Stage { outstanding: 0, upstream_open: 0, phase, finishing: 0 }
+    Stage { outstanding: 0, finishing: 0, upstream_open: 0, phase }
 }
 
+/// `words` counts the words of bits given out so far.
 fn fixed(component: &BatchComponent, words: &mut usize) -> Fixed {
     assert!(component.instances > 0, "a validated component has instances");
-    let bits = component.wants_finished.then_some(*words);
-    if component.wants_finished {
-        *words += words_of(component.instances);
-    }
+    let first = *words;
+    let bits = component.wants_finished.then(|| {
+        *words += component.instances.div_ceil(64) as usize;
+        first..*words
+    });
     let downstream = component.downstream.as_slice().into();
     Fixed { instances: component.instances, bits, downstream }
 }
 
-const fn words_of(instances: u32) -> usize {
-    instances.div_ceil(64) as usize
+/// The instance's bit in its word.
+const fn bit(instance: InstanceIndex) -> u64 {
+    1 << (instance.0 % 64)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 //! - **GRAPH-3 (resolved).** In a plan every name has been found, and every stream's tuples are of
 //!   a type that its subscribers take.
 
+mod error;
 mod validate;
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use crate::flow::batches::BatchComponent;
 use crate::flow::grouping::Grouping;
 use crate::ids::{ComponentIndex, InstanceId, InstanceIndex};
 
-pub use validate::{GraphError, check_name};
+pub use error::{GraphError, check_name};
 
 /// The stream that is meant where none is named.
 pub const DEFAULT_STREAM: &str = "default";
