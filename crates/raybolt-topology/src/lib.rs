@@ -1,8 +1,29 @@
 //! Spouts, bolts and typed tuples, and the executors that run a topology on the runtime.
 
-mod request;
+mod async_bolt;
+mod batch;
+mod bolt;
+mod builder;
+mod catch;
+mod cluster;
+mod collector;
+mod config;
+mod context;
+mod drain;
+mod factory;
+mod inbox;
+mod instance;
+mod ledger;
+mod routing;
+mod shared;
+mod spout;
+mod spout_instance;
+mod stats;
+mod task;
 pub mod tuple;
 pub mod values;
+mod wiring;
+mod worker;
 
 /// Makes a struct a tuple: names, hashes and converts its fields.
 ///
@@ -22,6 +43,19 @@ pub mod values;
 /// ```
 pub use raybolt_macros::Tuple;
 
-pub use request::RequestId;
+pub use async_bolt::{AsyncBolt, Emits};
+pub use batch::Batch;
+pub use bolt::{Bolt, BoltError};
+pub use builder::{BoltDeclarer, BuildError, Outputs, SpoutDeclarer, Topology, TopologyBuilder};
+pub use cluster::{ChangeError, IntoTopology, LocalCluster, SubmitError, TopologyHandle};
+pub use collector::{Collector, Held, Source, SpoutCollector};
+pub use config::Config;
+pub use context::{Context, Waker};
+pub use raybolt_core::flow::grouping::Grouping;
+pub use raybolt_core::ids::RequestId;
+pub use routing::CustomGrouping;
+pub use shared::RequestObserver;
+pub use spout::{MessageId, Next, Spout};
+pub use stats::{ComponentStats, ErrorRecord, InstanceStats, Status, TopologyStats};
 pub use tuple::{Decoder, Encoder, Field, Tuple, TupleError, decode_batch, encode_batch};
 pub use values::{Fields, Value, Values};

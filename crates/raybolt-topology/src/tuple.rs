@@ -15,7 +15,7 @@
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use crate::request::RequestId;
+use raybolt_core::ids::RequestId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -507,6 +507,25 @@ impl Field for Value {
             Value::Request(it) => Some(*it),
             _ => None,
         }
+    }
+}
+
+/// The tuple without fields: for components that emit nothing on their default stream.
+impl Tuple for () {
+    const FIELDS: &'static [&'static str] = &[];
+
+    fn hash_field<H: Hasher>(&self, _: usize, _: &mut H) {}
+    fn into_values(self) -> Values {
+        Values::default()
+    }
+    fn from_values(values: Values) -> Result<Self, TupleError> {
+        values.into_fields(Self::FIELDS).map(drop)
+    }
+    fn encode(&self, _: &mut Encoder) -> Result<(), TupleError> {
+        Ok(())
+    }
+    fn decode(_: &mut Decoder<'_>) -> Result<Self, TupleError> {
+        Ok(())
     }
 }
 

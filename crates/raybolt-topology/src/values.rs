@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::Hasher;
 
-use crate::request::RequestId;
+use raybolt_core::ids::RequestId;
 use serde::de::{DeserializeSeed, EnumAccess, SeqAccess, VariantAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -1,0 +1,144 @@
+//! A batch: the tuples that travel together from one instance to another.
+//!
+//! Batches are moved between instances, never copied. A batch of an acknowledged stream carries, beside
+//! its tuples, the *anchor* of each: which root it belongs to and which edge of that root's tree its
+//! delivery is (see `raybolt_core::flow::acks`). Tuples of several roots at once (joins) are rare, so their
+//! further anchors lie in a side list.
+
+use std::vec::IntoIter;
+
+use crate::collector::Collector;
+use crate::tuple::Tuple;
+
+/// One delivery of a tuple within the tree of one root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    /// The root; zero for a tuple that nobody follows.
+    pub(crate) root: u64,
+    /// The name of this delivery.
+    pub(crate) edge: u64,
+}
+
+impl Anchor {
+    /// Of a tuple that nobody follows, among others that are followed.
+    pub(crate) const NONE: Anchor = Anchor { root: 0, edge: 0 };
+}
+
+/// Where a batch comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The number of the edge in the plan.
+    pub(crate) edge: u32,
+    /// Which instance of the edge's producer sent it.
+    pub(crate) instance: u32,
+}
+
+/// Tuples on their way to a bolt, which takes them one by one by [`Batch::next`].
+#[derive(Debug)]
+pub struct Batch<T> {
+    tuples: IntoIter<T>,
+    /// As many as tuples, or none.
+    anchors: IntoIter<Anchor>,
+    /// Further anchors: (position of the tuple, anchor), ascending.
+    more: Vec<(u32, Anchor)>,
+    /// How many tuples have been taken.
+    taken: u32,
+    origin: Origin,
+}
+
+impl<T> Batch<T> {
+    pub(crate) fn new(
+        tuples: Vec<T>,
+        anchors: Vec<Anchor>,
+        more: Vec<(u32, Anchor)>,
+        origin: Origin,
+    ) -> Self {
+        debug_assert!(anchors.is_empty() || anchors.len() == tuples.len());
+        let (tuples, anchors) = (tuples.into_iter(), anchors.into_iter());
+        Batch { tuples, anchors, more, taken: 0, origin }
+    }
+
+    /// How many tuples are left in it.
+    pub fn len(&self) -> usize {
+        self.tuples.len()
+    }
+
+    /// Whether all tuples have been taken.
+    pub fn is_empty(&self) -> bool {
+        self.tuples.len() == 0
+    }
+
+    /// The tuples that are left, for a look ahead.
+    pub fn as_slice(&self) -> &[T] {
+        self.tuples.as_slice()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.anchors.len() > 0
+    }
+
+    /// The same batch with each tuple converted; of what cannot be, `refused` gets the error and the
+    /// tuple's anchors.
+    pub(crate) fn convert<U, E>(
+        self,
+        mut convert: impl FnMut(T) -> Result<U, E>,
+        mut refused: impl FnMut(E, &[Anchor]),
+    ) -> Batch<U> {
+        let mut tuples = Vec::with_capacity(self.tuples.len());
+        let mut anchors = Vec::with_capacity(self.anchors.len());
+        let mut more = Vec::new();
+        let mut old_anchors = self.anchors;
+        for (position, tuple) in self.tuples.enumerate() {
+            let anchor = old_anchors.next();
+            let further = self.more.iter().filter(|(at, _)| *at as usize == position);
+            let further = further.map(|(_, anchor)| *anchor);
+            match convert(tuple) {
+                Ok(tuple) => {
+                    more.extend(further.map(|anchor| (tuples.len() as u32, anchor)));
+                    tuples.push(tuple);
+                    anchors.extend(anchor);
+                }
+                Err(error) => {
+                    let all: Vec<Anchor> = anchor.into_iter().chain(further).collect();
+                    refused(error, &all);
+                }
+            }
+        }
+        Batch::new(tuples, anchors, more, self.origin)
+    }
+}
+
+impl<T: Tuple> Batch<T> {
+    /// Takes the next tuple. What is emitted from now on is anchored to it; the one taken before has
+    /// been processed (unless it is [held](Collector::hold)).
+    ///
+    /// `None` ends the call of [`Bolt::execute_batch`](crate::Bolt::execute_batch), though tuples may be left:
+    /// they are offered again when there is room downstream, or it is this instance's turn.
+    #[inline]
+    pub fn next<O: Tuple>(&mut self, collector: &mut Collector<O>) -> Option<T> {
+        let ledger = &mut collector.ledger;
+        if ledger.follows() {
+            ledger.settle();
+        }
+        if ledger.fuel == 0 {
+            return None;
+        }
+        let tuple = self.tuples.next()?;
+        ledger.fuel -= 1;
+        if ledger.follows() {
+            let anchor = self.anchors.next().unwrap_or(Anchor::NONE);
+            ledger.begin(anchor, tuple.request_id());
+            if !self.more.is_empty() {
+                let at = self.taken;
+                let further = self.more.iter().filter(|(position, _)| *position == at);
+                ledger.begin_more(further.map(|(_, anchor)| *anchor));
+            }
+        }
+        self.taken += 1;
+        Some(tuple)
+    }
+}

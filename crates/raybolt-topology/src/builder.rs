@@ -1,0 +1,470 @@
+//! Describing a topology: spouts, bolts, and who reads what from whom.
+
+use std::any::{Any, TypeId, type_name};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raybolt_core::flow::graph::{self, Component, DEFAULT_STREAM, Graph, GraphError, TupleType};
+use raybolt_core::flow::grouping::Grouping;
+
+use crate::async_bolt::{AsyncBolt, AsyncOperator};
+use crate::bolt::Bolt;
+use crate::factory::{BoltFactory, Factory, SpoutFactory};
+use crate::instance::Plain;
+use crate::routing::{CustomGrouping, MakeCustom};
+use crate::shared::RequestObserver;
+use crate::spout::Spout;
+use crate::tuple::Tuple;
+use crate::wiring::{StreamSpec, default_stream, stream_spec};
+
+/// Describes a topology.
+///
+/// ```
+/// # use raybolt_topology::*;
+/// # #[derive(Clone)] struct Sentences;
+/// # impl Spout for Sentences {
+/// #     type Out = (String,);
+/// #     fn next_tuple(&mut self, _: &mut SpoutCollector<(String,)>) -> Next { Next::Done }
+/// # }
+/// # #[derive(Clone)] struct Split;
+/// # impl Bolt for Split {
+/// #     type In = (String,);
+/// #     type Out = (String,);
+/// #     fn execute(&mut self, t: (String,), out: &mut Collector<(String,)>) -> Result<(), BoltError> { Ok(()) }
+/// # }
+/// # type Count = Split; #[allow(non_upper_case_globals)] const Count: Split = Split;
+/// let mut builder = TopologyBuilder::new();
+/// builder.set_spout("sentences", Sentences, 1);
+/// builder.set_bolt("split", Split, 2).shuffle_grouping("sentences");
+/// builder.set_bolt("count", Count, 2).fields_grouping("split", ["0"]);
+/// let topology = builder.build()?;
+/// # Ok::<(), BuildError>(())
+/// ```
+#[derive(Default)]
+pub struct TopologyBuilder {
+    components: Vec<ComponentSpec>,
+    options: graph::Options,
+    observer: Option<Arc<dyn RequestObserver>>,
+}
+
+/// A component as the builder knows it.
+#[derive(Clone)]
+pub(crate) struct ComponentSpec {
+    pub(crate) node: Component,
+    pub(crate) streams: Vec<StreamSpec>,
+    pub(crate) factory: Arc<dyn Factory>,
+    pub(crate) customs: Vec<CustomSpec>,
+    pub(crate) tick: Option<Duration>,
+    pub(crate) blocking: bool,
+    pub(crate) queue_tuples_max: Option<usize>,
+}
+
+/// A custom grouping of one input.
+#[derive(Clone)]
+pub(crate) struct CustomSpec {
+    pub(crate) input: usize,
+    /// A `MakeCustom<T>`.
+    pub(crate) make: Arc<dyn Any + Send + Sync>,
+    tuple: TypeId,
+    type_name: &'static str,
+}
+
+/// A topology that was checked and can be submitted.
+#[derive(Clone)]
+pub struct Topology {
+    pub(crate) graph: Graph,
+    pub(crate) components: Vec<ComponentSpec>,
+    pub(crate) observer: Option<Arc<dyn RequestObserver>>,
+}
+
+/// Why a description is no topology.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Names, streams, fields or groupings do not fit together.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A custom grouping chooses for tuples of another type than the stream's.
+    #[error(
+        "bolt `{bolt}` groups stream `{stream}` of component `{component}` by a function of `{given}`, but the stream carries `{carried}`"
+    )]
+    CustomGrouping {
+        /// The bolt.
+        bolt: String,
+        /// The component.
+        component: String,
+        /// The stream.
+        stream: String,
+        /// What the grouping takes.
+        given: &'static str,
+        /// What the stream carries.
+        carried: &'static str,
+    },
+}
+
+impl TopologyBuilder {
+    /// A topology without components.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a spout with so many instances.
+    pub fn set_spout<S: Spout>(
+        &mut self,
+        id: &str,
+        spout: S,
+        parallelism: usize,
+    ) -> SpoutDeclarer<'_> {
+        let mut outputs = Outputs::<S::Out>::new();
+        spout.declare_outputs(&mut outputs);
+        let node = Component::spout(id);
+        let spec = self.add(node, parallelism, outputs.streams, SpoutFactory::new(spout));
+        SpoutDeclarer { spec }
+    }
+
+    /// Adds a bolt with so many instances. What it reads is said to the declarer.
+    pub fn set_bolt<B: Bolt>(
+        &mut self,
+        id: &str,
+        bolt: B,
+        parallelism: usize,
+    ) -> BoltDeclarer<'_, B::In> {
+        let mut outputs = Outputs::<B::Out>::new();
+        bolt.declare_outputs(&mut outputs);
+        let mut node = Component::bolt(id);
+        node.takes = Some(tuple_type::<B::In>());
+        node.wants_finished = B::WANTS_FINISHED;
+        let factory = BoltFactory::new(Plain(bolt));
+        BoltDeclarer {
+            spec: self.add(node, parallelism, outputs.streams, factory),
+            takes: PhantomData,
+        }
+    }
+
+    /// Adds a bolt whose `execute` is a future, with so many instances.
+    pub fn set_async_bolt<B: AsyncBolt>(
+        &mut self,
+        id: &str,
+        bolt: B,
+        parallelism: usize,
+    ) -> BoltDeclarer<'_, B::In> {
+        let mut outputs = Outputs::<B::Out>::new();
+        bolt.declare_outputs(&mut outputs);
+        let mut node = Component::bolt(id);
+        node.takes = Some(tuple_type::<B::In>());
+        let factory = BoltFactory::new(AsyncOperator::new(bolt));
+        BoltDeclarer {
+            spec: self.add(node, parallelism, outputs.streams, factory),
+            takes: PhantomData,
+        }
+    }
+
+    /// No component gets more instances than this.
+    pub fn max_task_parallelism(&mut self, max: usize) -> &mut Self {
+        self.options.max_task_parallelism = Some(saturate(max));
+        self
+    }
+
+    /// Follows requests: tuples whose first field is a [`RequestId`](crate::RequestId). Bolts are told when they
+    /// have seen all of one, and `observer` when it is done or has failed.
+    pub fn coordinate(&mut self, observer: Arc<dyn RequestObserver>) -> &mut Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Checks the description.
+    ///
+    /// # Errors
+    /// Names the first thing that is wrong, and what may have been meant.
+    pub fn build(self) -> Result<Topology, BuildError> {
+        let nodes = self.components.iter().map(ComponentSpec::node).collect();
+        let graph = Graph { components: nodes, options: self.options };
+        graph.plan()?;
+        let topology = Topology { graph, components: self.components, observer: self.observer };
+        topology.check_customs()?;
+        Ok(topology)
+    }
+
+    fn add(
+        &mut self,
+        mut node: Component,
+        parallelism: usize,
+        streams: Vec<StreamSpec>,
+        factory: Arc<dyn Factory>,
+    ) -> &mut ComponentSpec {
+        node.parallelism = saturate(parallelism);
+        self.components.push(ComponentSpec {
+            node,
+            streams,
+            factory,
+            customs: Vec::new(),
+            tick: None,
+            blocking: false,
+            queue_tuples_max: None,
+        });
+        self.components.last_mut().expect("one was pushed")
+    }
+}
+
+impl Topology {
+    fn check_customs(&self) -> Result<(), BuildError> {
+        for spec in &self.components {
+            for custom in &spec.customs {
+                let input = &spec.node.inputs[custom.input];
+                let from = self.components.iter().find(|c| c.node.id == input.component);
+                let stream = from.and_then(|c| c.streams.iter().find(|s| s.id == input.stream));
+                let Some(stream) = stream else { continue }; // The plan has refused that.
+                if stream.tuple != custom.tuple {
+                    return Err(BuildError::CustomGrouping {
+                        bolt: spec.node.id.clone(),
+                        component: input.component.clone(),
+                        stream: input.stream.clone(),
+                        given: custom.type_name,
+                        carried: stream.type_name,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ComponentSpec {
+    /// The component for the graph, with its streams as they were declared in the end.
+    fn node(&self) -> Component {
+        let outputs = self.streams.iter().map(|stream| graph::OutputStream {
+            id: stream.id.clone(),
+            fields: stream.fields.clone(),
+            carries: TupleType { name: stream.type_name.to_owned(), dynamic: stream.dynamic },
+            direct: stream.direct,
+        });
+        Component { outputs: outputs.collect(), ..self.node.clone() }
+    }
+}
+
+/// What a component emits, beside tuples of type `Out` on its default stream.
+pub struct Outputs<Out> {
+    streams: Vec<StreamSpec>,
+    out: PhantomData<Out>,
+}
+
+impl<Out: Tuple> Outputs<Out> {
+    fn new() -> Self {
+        Outputs { streams: vec![default_stream::<Out>()], out: PhantomData }
+    }
+
+    /// Names the fields of the default stream, if its tuples are dynamic.
+    pub fn fields<'f>(&mut self, fields: impl IntoIterator<Item = &'f str>) -> &mut Self {
+        self.streams[0].fields = fields.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Declares a further stream of tuples of type `T`.
+    pub fn stream<T: Tuple>(&mut self, id: &str) -> &mut Self {
+        self.stream_with_fields::<T>(id, T::FIELDS.iter().copied())
+    }
+
+    /// Declares a further stream of dynamic tuples with these fields.
+    pub fn stream_with_fields<'f, T: Tuple>(
+        &mut self,
+        id: &str,
+        fields: impl IntoIterator<Item = &'f str>,
+    ) -> &mut Self {
+        let fields = fields.into_iter().map(str::to_owned).collect();
+        self.streams.push(stream_spec::<T>(id, fields, false));
+        self
+    }
+
+    /// Declares a further stream on which the component names the instance that a tuple goes to.
+    pub fn direct_stream<T: Tuple>(&mut self, id: &str) -> &mut Self {
+        let fields = T::FIELDS.iter().map(ToString::to_string).collect();
+        self.streams.push(stream_spec::<T>(id, fields, true));
+        self
+    }
+}
+
+/// Says more about a spout that was added.
+pub struct SpoutDeclarer<'b> {
+    spec: &'b mut ComponentSpec,
+}
+
+impl SpoutDeclarer<'_> {
+    /// Gives each instance a thread of its own, on which `next_tuple` may block.
+    pub fn blocking(self) -> Self {
+        self.spec.blocking = true;
+        self
+    }
+}
+
+/// Says what a bolt that was added reads, and more about it. `In` is what it takes.
+pub struct BoltDeclarer<'b, In> {
+    spec: &'b mut ComponentSpec,
+    takes: PhantomData<In>,
+}
+
+impl<In: Tuple> BoltDeclarer<'_, In> {
+    /// Reads `component`'s default stream; all instances in turn.
+    pub fn shuffle_grouping(self, component: &str) -> Self {
+        self.shuffle_grouping_on(component, DEFAULT_STREAM)
+    }
+
+    /// Reads a stream of `component`; all instances in turn.
+    pub fn shuffle_grouping_on(self, component: &str, stream: &str) -> Self {
+        self.reads(component, stream, Grouping::Shuffle)
+    }
+
+    /// Reads `component`'s default stream; equal values of `fields` go to the same instance.
+    pub fn fields_grouping<'f>(
+        self,
+        component: &str,
+        fields: impl IntoIterator<Item = &'f str>,
+    ) -> Self {
+        self.fields_grouping_on(component, DEFAULT_STREAM, fields)
+    }
+
+    /// Reads a stream of `component`; equal values of `fields` go to the same instance.
+    pub fn fields_grouping_on<'f>(
+        self,
+        component: &str,
+        stream: &str,
+        fields: impl IntoIterator<Item = &'f str>,
+    ) -> Self {
+        self.reads(component, stream, Grouping::Fields(names(fields)))
+    }
+
+    /// Reads `component`'s default stream; equal values of `fields` go to one of the same two instances.
+    pub fn partial_key_grouping<'f>(
+        self,
+        component: &str,
+        fields: impl IntoIterator<Item = &'f str>,
+    ) -> Self {
+        self.partial_key_grouping_on(component, DEFAULT_STREAM, fields)
+    }
+
+    /// Reads a stream of `component`; equal values of `fields` go to one of the same two instances.
+    pub fn partial_key_grouping_on<'f>(
+        self,
+        component: &str,
+        stream: &str,
+        fields: impl IntoIterator<Item = &'f str>,
+    ) -> Self {
+        self.reads(component, stream, Grouping::PartialKey(names(fields)))
+    }
+
+    /// Reads `component`'s default stream; every instance gets every tuple.
+    pub fn all_grouping(self, component: &str) -> Self {
+        self.all_grouping_on(component, DEFAULT_STREAM)
+    }
+
+    /// Reads a stream of `component`; every instance gets every tuple.
+    pub fn all_grouping_on(self, component: &str, stream: &str) -> Self {
+        self.reads(component, stream, Grouping::All)
+    }
+
+    /// Reads `component`'s default stream; the first instance gets every tuple.
+    pub fn global_grouping(self, component: &str) -> Self {
+        self.global_grouping_on(component, DEFAULT_STREAM)
+    }
+
+    /// Reads a stream of `component`; the first instance gets every tuple.
+    pub fn global_grouping_on(self, component: &str, stream: &str) -> Self {
+        self.reads(component, stream, Grouping::Global)
+    }
+
+    /// Reads `component`'s default stream; instances of the producer's process in turn, if there are any.
+    pub fn local_or_shuffle_grouping(self, component: &str) -> Self {
+        self.local_or_shuffle_grouping_on(component, DEFAULT_STREAM)
+    }
+
+    /// Reads a stream of `component`; instances of the producer's process in turn, if there are any.
+    pub fn local_or_shuffle_grouping_on(self, component: &str, stream: &str) -> Self {
+        self.reads(component, stream, Grouping::LocalOrShuffle)
+    }
+
+    /// Reads `component`'s default stream, however is cheapest.
+    pub fn none_grouping(self, component: &str) -> Self {
+        self.none_grouping_on(component, DEFAULT_STREAM)
+    }
+
+    /// Reads a stream of `component`, however is cheapest.
+    pub fn none_grouping_on(self, component: &str, stream: &str) -> Self {
+        self.reads(component, stream, Grouping::None)
+    }
+
+    /// Reads a direct stream of `component`, which names the instance that a tuple goes to.
+    pub fn direct_grouping_on(self, component: &str, stream: &str) -> Self {
+        self.reads(component, stream, Grouping::Direct)
+    }
+
+    /// Reads `component`'s default stream; `grouping` says which instances get a tuple. Each instance of
+    /// the producer works with its own clone.
+    pub fn custom_grouping<T: Tuple>(
+        self,
+        component: &str,
+        grouping: impl CustomGrouping<T> + Clone + Sync,
+    ) -> Self {
+        self.custom_grouping_on(component, DEFAULT_STREAM, grouping)
+    }
+
+    /// Reads a stream of `component`; `grouping` says which instances get a tuple.
+    pub fn custom_grouping_on<T: Tuple, G: CustomGrouping<T> + Clone + Sync>(
+        self,
+        component: &str,
+        stream: &str,
+        grouping: G,
+    ) -> Self {
+        let make: MakeCustom<T> = Arc::new(move || Box::new(grouping.clone()));
+        self.spec.customs.push(CustomSpec {
+            input: self.spec.node.inputs.len(),
+            make: Arc::new(make),
+            tuple: TypeId::of::<T>(),
+            type_name: type_name::<T>(),
+        });
+        self.reads(component, stream, Grouping::Custom(type_name::<G>().to_owned()))
+    }
+
+    /// Reads a stream by a grouping that was made elsewhere. (Custom ones: by `custom_grouping`.)
+    pub fn grouping_on(self, component: &str, stream: &str, grouping: Grouping) -> Self {
+        self.reads(component, stream, grouping)
+    }
+
+    /// Calls the bolt's `tick` so often on each instance.
+    pub fn tick_every(self, period: Duration) -> Self {
+        self.spec.tick = Some(period);
+        self
+    }
+
+    /// How many tuples may wait in front of an instance before its producers have to.
+    pub fn queue_tuples_max(self, max: usize) -> Self {
+        self.spec.queue_tuples_max = Some(max.max(1));
+        self
+    }
+
+    /// Gives each instance a thread of its own, on which the bolt may block.
+    pub fn blocking(self) -> Self {
+        self.spec.blocking = true;
+        self
+    }
+
+    fn reads(self, component: &str, stream: &str, grouping: Grouping) -> Self {
+        self.spec.node.inputs.push(graph::Subscription {
+            component: component.to_owned(),
+            stream: stream.to_owned(),
+            grouping,
+        });
+        self
+    }
+}
+
+fn names<'f>(fields: impl IntoIterator<Item = &'f str>) -> Vec<String> {
+    fields.into_iter().map(str::to_owned).collect()
+}
+
+fn saturate(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn tuple_type<T: Tuple>() -> TupleType {
+    TupleType { name: type_name::<T>().to_owned(), dynamic: T::DYNAMIC }
+}

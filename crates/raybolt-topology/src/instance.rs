@@ -1,0 +1,378 @@
+//! An instance of a bolt: what it does in a slice.
+//!
+//! 1. If output still waits for room downstream, try again; if in vain, wait to be woken.
+//! 2. Obey commands: ticks, requests to finish or to abandon.
+//! 3. Take batches from the inbox, and let the bolt work until the slice's *fuel* (a number of tuples) is used up,
+//!    output finds no room, or nothing is left.
+//! 4. Ship what was emitted, report what was done, publish the counters: once, whatever was done.
+//!
+//! A panic of user code fails the tuple at hand; the instance goes on with a fresh clone of the prototype.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use raybolt_core::ids::RequestId;
+
+use crate::batch::Batch;
+use crate::bolt::{Bolt, BoltError};
+use crate::catch::caught;
+use crate::collector::Collector;
+use crate::context::Context;
+use crate::inbox::{Inbox, Left};
+use crate::stats::Published;
+use crate::task::{Body, Command, Slice, Task};
+use crate::tuple::Tuple;
+use crate::wiring::Wiring;
+
+/// How long a slice should take at most: others wait for its thread meanwhile.
+const SLICE: Duration = Duration::from_millis(1);
+/// How many tuples a slice takes at most, of a bolt that is fast.
+pub(crate) const FUEL_MAX: u32 = 1_024;
+/// How many tuples the first slice takes, before anything is known about the bolt.
+const FUEL_FIRST: u32 = 64;
+
+/// What the instance drives: a plain bolt, or an adapter around another kind.
+pub(crate) trait Operator: Send + Sized + 'static {
+    type In: Tuple;
+    type Out: Tuple;
+
+    /// A copy of the prototype.
+    fn fresh(&self) -> Self;
+    fn prepare(&mut self, context: &Context);
+    fn execute_batch(
+        &mut self,
+        batch: &mut Batch<Self::In>,
+        collector: &mut Collector<Self::Out>,
+    ) -> Result<(), BoltError>;
+    fn tick(&mut self, collector: &mut Collector<Self::Out>) -> Result<(), BoltError>;
+    fn finished(
+        &mut self,
+        request: RequestId,
+        collector: &mut Collector<Self::Out>,
+    ) -> Result<(), BoltError>;
+    fn abandoned(&mut self, request: RequestId);
+    fn cleanup(&mut self);
+
+    /// Collects what was done elsewhere; says whether more tuples may come.
+    fn poll(&mut self, collector: &mut Collector<Self::Out>) -> bool {
+        let _ = collector;
+        true
+    }
+    /// Whether tuples are being worked on elsewhere.
+    fn is_busy(&self) -> bool {
+        false
+    }
+}
+
+/// A plain bolt.
+pub(crate) struct Plain<B>(pub(crate) B);
+
+impl<B: Bolt> Operator for Plain<B> {
+    type In = B::In;
+    type Out = B::Out;
+
+    fn fresh(&self) -> Self {
+        Plain(self.0.clone())
+    }
+    fn prepare(&mut self, context: &Context) {
+        self.0.prepare(context);
+    }
+    #[inline]
+    fn execute_batch(
+        &mut self,
+        batch: &mut Batch<B::In>,
+        collector: &mut Collector<B::Out>,
+    ) -> Result<(), BoltError> {
+        self.0.execute_batch(batch, collector)
+    }
+    fn tick(&mut self, collector: &mut Collector<B::Out>) -> Result<(), BoltError> {
+        self.0.tick(collector)
+    }
+    fn finished(
+        &mut self,
+        request: RequestId,
+        collector: &mut Collector<B::Out>,
+    ) -> Result<(), BoltError> {
+        self.0.finished(request, collector)
+    }
+    fn abandoned(&mut self, request: RequestId) {
+        self.0.abandoned(request);
+    }
+    fn cleanup(&mut self) {
+        self.0.cleanup();
+    }
+}
+
+pub(crate) struct BoltInstance<O: Operator> {
+    prototype: O,
+    /// None before the first slice, and when `prepare` panicked.
+    operator: Option<O>,
+    context: Context,
+    inbox: Arc<Inbox<O::In>>,
+    /// Batches taken from the inbox.
+    taken: VecDeque<Batch<O::In>>,
+    left: Left,
+    collector: Collector<O::Out>,
+    pace: Pace,
+    published: Arc<Published>,
+    spare_mail: Vec<Command>,
+}
+
+impl<O: Operator> BoltInstance<O> {
+    pub(crate) fn new(
+        prototype: O,
+        context: Context,
+        inbox: Arc<Inbox<O::In>>,
+        collector: Collector<O::Out>,
+        published: Arc<Published>,
+    ) -> Self {
+        BoltInstance {
+            prototype,
+            operator: None,
+            context,
+            inbox,
+            taken: VecDeque::new(),
+            left: Left::Nothing,
+            collector,
+            pace: Pace::new(),
+            published,
+            spare_mail: Vec::new(),
+        }
+    }
+
+    /// Step 2.
+    fn obey(&mut self, task: &Task) {
+        let mut mail = task.take_mail(std::mem::take(&mut self.spare_mail));
+        for command in mail.drain(..) {
+            match command {
+                Command::Tick => self.tick(),
+                Command::Finish(request) => self.finish(request),
+                Command::Abandon(request) => self.user(|bolt, _| {
+                    bolt.abandoned(request);
+                    Ok(())
+                }),
+                Command::Acked(_)
+                | Command::Failed(..)
+                | Command::Activate
+                | Command::Deactivate => {} // For spouts.
+            }
+        }
+        self.spare_mail = mail;
+    }
+
+    fn tick(&mut self) {
+        self.collector.ledger.counters.ticks += 1;
+        self.user(Operator::tick);
+    }
+
+    fn finish(&mut self, request: RequestId) {
+        self.collector.ledger.begin_finish(request);
+        let mut failure = None;
+        self.user_or(|bolt, out| bolt.finished(request, out), |message| failure = Some(message));
+        self.collector.ledger.settle_finish(request, failure.as_deref());
+    }
+
+    /// Calls user code that has no tuple at hand; its failure is recorded.
+    fn user(&mut self, call: impl FnOnce(&mut O, &mut Collector<O::Out>) -> Result<(), BoltError>) {
+        self.user_or(call, |_| {});
+    }
+
+    fn user_or(
+        &mut self,
+        call: impl FnOnce(&mut O, &mut Collector<O::Out>) -> Result<(), BoltError>,
+        failed: impl FnOnce(String),
+    ) {
+        let Some(operator) = &mut self.operator else {
+            return failed("the instance could not be prepared".into());
+        };
+        let collector = &mut self.collector;
+        let message = match caught(|| call(operator, collector)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => {
+                self.reborn();
+                panic
+            }
+        };
+        self.record(message.clone());
+        failed(message);
+    }
+
+    /// Step 3.
+    fn work(&mut self) {
+        while self.collector.ledger.fuel > 0 {
+            let Some(operator) = &mut self.operator else { return self.refuse() };
+            if !operator.poll(&mut self.collector) {
+                return;
+            }
+            let Some(batch) = self.taken.front_mut() else {
+                self.left = self.inbox.take(self.collector.ledger.fuel as usize, &mut self.taken);
+                if self.taken.is_empty() {
+                    return;
+                }
+                continue;
+            };
+            let collector = &mut self.collector;
+            collector.origin = Some(batch.origin());
+            collector.ledger.turn_to(batch.is_tracked());
+            let before = batch.len();
+            let result = caught(|| operator.execute_batch(batch, collector));
+            let taken = before - batch.len();
+            collector.ledger.counters.executed += taken as u64;
+            if batch.is_empty() {
+                self.taken.pop_front();
+            }
+            match result {
+                Ok(Ok(())) => {
+                    self.collector.ledger.settle();
+                    if taken == 0 && self.collector.ledger.fuel > 0 {
+                        self.skip();
+                    }
+                }
+                Ok(Err(error)) => self.failed(error.to_string()),
+                Err(panic) => {
+                    self.reborn();
+                    self.failed(panic);
+                }
+            }
+        }
+    }
+
+    /// The bolt does not take the tuples of a batch, though it could: it wants none of them.
+    fn skip(&mut self) {
+        if let Some(mut batch) = self.taken.pop_front() {
+            self.collector.ledger.fuel += batch.len() as u32;
+            while batch.next(&mut self.collector).is_some() {}
+            self.collector.ledger.settle();
+        }
+    }
+
+    /// Without a bolt that could work on them, tuples fail.
+    fn refuse(&mut self) {
+        self.left = self.inbox.take(FUEL_MAX as usize, &mut self.taken);
+        while let Some(mut batch) = self.taken.pop_front() {
+            self.collector.ledger.turn_to(batch.is_tracked());
+            self.collector.ledger.fuel = u32::MAX;
+            while batch.next(&mut self.collector).is_some() {
+                self.collector.ledger.settle_failed("the instance could not be prepared");
+            }
+        }
+    }
+
+    /// The tuple at hand has failed.
+    fn failed(&mut self, message: String) {
+        if !self.collector.ledger.settle_failed(&message) {
+            self.collector.ledger.counters.failed += 1; // Nobody follows it, but it has failed.
+        }
+        self.record(message);
+    }
+
+    fn record(&self, message: String) {
+        self.collector.ledger.shared.record_error(self.collector.ledger.place, message);
+    }
+
+    /// The bolt has panicked: its state is not to be trusted any more.
+    fn reborn(&mut self) {
+        self.collector.ledger.counters.panics += 1;
+        self.operator = None;
+        self.birth();
+    }
+
+    fn birth(&mut self) {
+        let born = caught(|| {
+            let mut operator = self.prototype.fresh();
+            operator.prepare(&self.context);
+            operator
+        });
+        match born {
+            Ok(operator) => self.operator = Some(operator),
+            Err(panic) => self.record(format!("prepare {panic}")),
+        }
+    }
+}
+
+impl<O: Operator> Body for BoltInstance<O> {
+    fn slice(&mut self, task: &Arc<Task>) -> Slice {
+        if !self.collector.unblock() {
+            return Slice::Wait;
+        }
+        let sample = self.pace.begin(self.collector.ledger.counters.executed);
+        self.collector.ledger.fuel = self.pace.fuel;
+        if self.operator.is_none() {
+            self.birth();
+        }
+        if task.has_mail() {
+            self.obey(task);
+        }
+        self.work();
+        self.pace.end(sample, &mut self.collector.ledger.counters);
+        self.collector.end_slice();
+        self.published.publish(&self.collector.ledger.counters);
+        let more = !self.taken.is_empty() || self.left == Left::Some;
+        // Who is blocked, or works elsewhere at its limit, is woken when that ends.
+        let can_go_on = !self.collector.ledger.blocked && self.collector.ledger.fuel == 0;
+        if more && (can_go_on || self.operator.is_none()) { Slice::More } else { Slice::Wait }
+    }
+
+    fn connect(&mut self, wiring: &Wiring) {
+        self.collector.connect(wiring);
+    }
+
+    fn is_quiet(&self) -> bool {
+        let busy = self.operator.as_ref().is_some_and(Operator::is_busy);
+        !busy && !self.collector.ledger.blocked && self.taken.is_empty() && self.inbox.len() == 0
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut operator) = self.operator.take()
+            && let Err(panic) = caught(|| operator.cleanup())
+        {
+            self.record(format!("cleanup {panic}"));
+        }
+    }
+}
+
+/// How many tuples a slice may take, so that it lasts about [`SLICE`] at most.
+pub(crate) struct Pace {
+    pub(crate) fuel: u32,
+    slices: u32,
+    /// How many tuples the last slice took.
+    last: u64,
+}
+
+/// Begins a slice that is timed: when, and the counter of tuples then.
+pub(crate) struct Sample {
+    executed: u64,
+    start: Option<Instant>,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Pace { fuel: FUEL_FIRST, slices: 0, last: 0 }
+    }
+
+    /// Reading the clock is not worth it in each slice of a few tuples.
+    pub(crate) fn begin(&mut self, executed: u64) -> Sample {
+        self.slices = self.slices.wrapping_add(1);
+        let timed = self.fuel < FUEL_MAX || self.last >= 32 || self.slices.is_multiple_of(16);
+        Sample { executed, start: timed.then(Instant::now) }
+    }
+
+    pub(crate) fn end(&mut self, sample: Sample, counters: &mut crate::stats::Counters) {
+        self.last = counters.executed - sample.executed;
+        let Some(start) = sample.start else { return };
+        if self.last == 0 {
+            return;
+        }
+        let elapsed = start.elapsed();
+        counters.sampled_nanos += elapsed.as_nanos() as u64;
+        counters.sampled_tuples += self.last;
+        if elapsed > SLICE {
+            let share = SLICE.as_nanos() as u64 * self.last / elapsed.as_nanos() as u64;
+            self.fuel = (share as u32).clamp(1, FUEL_MAX);
+        } else if elapsed < SLICE / 2 {
+            self.fuel = (self.fuel * 2).min(FUEL_MAX);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! An instance of a spout: what it does in a slice.
+//!
+//! As an instance of a bolt, but for its source: it obeys commands (trees that are done or failed,
+//! activate, deactivate), then asks the spout for tuples, until the fuel is used up, output finds no
+//! room, too many trees are pending, or the spout has nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use raybolt_core::flow::acks::FailReason;
+use raybolt_core::ids::RootId;
+use raybolt_runtime::timer::TimerKey;
+
+use crate::catch::caught;
+use crate::collector::SpoutCollector;
+use crate::context::Context;
+use crate::instance::Pace;
+use crate::spout::{Next, Spout};
+use crate::stats::Published;
+use crate::task::{Body, Command, Slice, Task};
+use crate::wiring::Wiring;
+
+pub(crate) struct SpoutInstance<S: Spout> {
+    prototype: S,
+    /// None before the first active slice.
+    spout: Option<S>,
+    context: Context,
+    collector: SpoutCollector<S::Out>,
+    pending_max: usize,
+    active: bool,
+    /// Whether the spout said that there will be nothing but replays.
+    done: bool,
+    /// When the spout wants to be asked again, and the timer that will wake it.
+    not_before: Option<(Instant, TimerKey)>,
+    pace: Pace,
+    published: Arc<Published>,
+    spare_mail: Vec<Command>,
+}
+
+impl<S: Spout> SpoutInstance<S> {
+    pub(crate) fn new(
+        prototype: S,
+        context: Context,
+        collector: SpoutCollector<S::Out>,
+        pending_max: Option<u32>,
+        active: bool,
+        published: Arc<Published>,
+    ) -> Self {
+        SpoutInstance {
+            prototype,
+            spout: None,
+            context,
+            collector,
+            pending_max: pending_max.map_or(usize::MAX, |max| max as usize),
+            active,
+            done: false,
+            not_before: None,
+            pace: Pace::new(),
+            published,
+            spare_mail: Vec::new(),
+        }
+    }
+
+    fn obey(&mut self, task: &Task) {
+        let mut mail = task.take_mail(std::mem::take(&mut self.spare_mail));
+        for command in mail.drain(..) {
+            match command {
+                Command::Acked(root) => self.acked(root),
+                Command::Failed(root, reason) => self.failed(root, &reason),
+                Command::Activate => self.activate(true),
+                Command::Deactivate => self.activate(false),
+                Command::Tick | Command::Finish(_) | Command::Abandon(_) => {} // For bolts.
+            }
+        }
+        self.spare_mail = mail;
+    }
+
+    fn acked(&mut self, root: RootId) {
+        if let Some(id) = self.collector.pending.remove(&root) {
+            self.collector.inner.ledger.counters.acked += 1;
+            self.user(|spout| spout.ack(id));
+        }
+    }
+
+    fn failed(&mut self, root: RootId, reason: &FailReason) {
+        let Some(id) = self.collector.pending.remove(&root) else { return };
+        self.collector.inner.ledger.counters.failed += 1;
+        self.done = false; // It may want to replay.
+        self.not_before = None;
+        match reason {
+            FailReason::Timeout => self.user(|spout| spout.fail(id, "message timeout")),
+            FailReason::Failed(message) => self.user(|spout| spout.fail(id, message)),
+        }
+    }
+
+    fn activate(&mut self, active: bool) {
+        if std::mem::replace(&mut self.active, active) != active {
+            self.user(|spout| if active { spout.activate() } else { spout.deactivate() });
+        }
+    }
+
+    fn user(&mut self, call: impl FnOnce(&mut S)) {
+        if let Some(spout) = &mut self.spout
+            && let Err(panic) = caught(|| call(spout))
+        {
+            self.panicked(panic);
+        }
+    }
+
+    fn panicked(&mut self, panic: String) {
+        let ledger = &mut self.collector.inner.ledger;
+        ledger.counters.panics += 1;
+        ledger.end_root(); // It may have panicked while it emitted one.
+        ledger.shared.record_error(ledger.place, panic);
+        self.spout = None;
+    }
+
+    /// Asks for tuples; says how the slice ended.
+    fn work(&mut self, task: &Arc<Task>) -> Slice {
+        while self.collector.inner.ledger.fuel > 0 {
+            if self.collector.pending.len() >= self.pending_max {
+                return Slice::Wait; // Until a tree is done.
+            }
+            let Some(spout) = &mut self.spout else { return Slice::Wait };
+            let collector = &mut self.collector;
+            let emitted = collector.inner.ledger.counters.emitted;
+            let next = caught(|| spout.next_tuple(collector));
+            let ledger = &mut collector.inner.ledger;
+            ledger.counters.executed += 1;
+            let used = (ledger.counters.emitted - emitted).clamp(1, u64::from(u32::MAX)) as u32;
+            ledger.fuel = ledger.fuel.saturating_sub(used);
+            match next {
+                Ok(Next::Emitted) => {}
+                Ok(Next::Idle) => return Slice::Wait,
+                Ok(Next::After(delay)) => {
+                    self.sleep(task, Instant::now() + delay);
+                    return Slice::Wait;
+                }
+                Ok(Next::Done) => {
+                    self.done = true;
+                    return Slice::Wait;
+                }
+                Err(panic) => {
+                    self.panicked(panic);
+                    return Slice::More;
+                }
+            }
+        }
+        if self.collector.inner.ledger.blocked { Slice::Wait } else { Slice::More }
+    }
+
+    fn sleep(&mut self, task: &Arc<Task>, until: Instant) {
+        let weak = Arc::downgrade(task);
+        let key = self.collector.inner.ledger.shared.timer.at(until, move || {
+            if let Some(task) = weak.upgrade() {
+                task.notify();
+            }
+        });
+        self.not_before = Some((until, key));
+    }
+
+    /// Whether the spout asked not to be called yet.
+    fn is_asleep(&mut self) -> bool {
+        let Some((until, key)) = self.not_before else { return false };
+        if Instant::now() < until {
+            return true;
+        }
+        self.collector.inner.ledger.shared.timer.cancel(key);
+        self.not_before = None;
+        false
+    }
+
+    fn birth(&mut self) {
+        let born = caught(|| {
+            let mut spout = self.prototype.clone();
+            spout.open(&self.context);
+            spout
+        });
+        match born {
+            Ok(spout) => self.spout = Some(spout),
+            Err(panic) => {
+                let ledger = &self.collector.inner.ledger;
+                ledger.shared.record_error(ledger.place, format!("open {panic}"));
+                self.active = false; // Asking again would panic again.
+            }
+        }
+    }
+}
+
+impl<S: Spout> Body for SpoutInstance<S> {
+    fn slice(&mut self, task: &Arc<Task>) -> Slice {
+        if !self.collector.inner.unblock() {
+            return Slice::Wait;
+        }
+        let sample = self.pace.begin(self.collector.inner.ledger.counters.executed);
+        self.collector.inner.ledger.fuel = self.pace.fuel;
+        if task.has_mail() {
+            self.obey(task);
+        }
+        if self.spout.is_none() && self.active {
+            self.birth();
+        }
+        let slice = if self.active && !self.done && !self.is_asleep() {
+            self.work(task)
+        } else {
+            Slice::Wait
+        };
+        self.pace.end(sample, &mut self.collector.inner.ledger.counters);
+        self.collector.inner.end_slice();
+        self.published.publish(&self.collector.inner.ledger.counters);
+        // The last flush may have found no room.
+        if self.collector.inner.ledger.blocked { Slice::Wait } else { slice }
+    }
+
+    fn connect(&mut self, wiring: &Wiring) {
+        self.collector.inner.connect(wiring);
+    }
+
+    fn is_quiet(&self) -> bool {
+        !self.active && !self.collector.inner.ledger.blocked
+    }
+
+    fn stop(&mut self) {
+        self.user(Spout::close);
+        self.spout = None;
+    }
+}

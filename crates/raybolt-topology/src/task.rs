@@ -1,0 +1,174 @@
+//! An instance as the pool sees it: something that runs a slice when there is a reason to.
+//!
+//! Whoever gives an instance something to do (a batch, a command, room downstream) *notifies* its
+//! task; the task's [`Turn`] makes sure that one thread at a time runs it and that no notification is
+//! lost. What a slice does is the [`Body`]'s affair: a bolt or a spout.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use raybolt_core::flow::acks::FailReason;
+use raybolt_core::ids::{RequestId, RootId};
+use raybolt_runtime::pool::{Pool, Runnable};
+use raybolt_runtime::turn::{Next, Turn};
+
+use crate::shared::Shared;
+
+/// What an instance does in its slices.
+pub(crate) trait Body: Send + Any {
+    /// Works for about a millisecond at most, as far as user code allows.
+    fn slice(&mut self, task: &Arc<Task>) -> Slice;
+
+    /// Builds the output ports anew from what the topology's wiring says now.
+    fn connect(&mut self, wiring: &crate::wiring::Wiring);
+
+    /// Whether it holds nothing: no input, no output that waits for room, nothing in user hands.
+    fn is_quiet(&self) -> bool;
+
+    /// The end: user code may clean up.
+    fn stop(&mut self);
+}
+
+/// How a slice ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Slice {
+    /// There is more to do at once.
+    More,
+    /// There is nothing to do until someone notifies.
+    Wait,
+}
+
+/// What is told to an instance, beside its tuples.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A tick is due.
+    Tick,
+    /// It has seen all of a request.
+    Finish(RequestId),
+    /// A request failed; what is held for it may go.
+    Abandon(RequestId),
+    /// The tree of a root is done.
+    Acked(RootId),
+    /// The tree of a root has failed.
+    Failed(RootId, FailReason),
+    /// Spouts emit from now on.
+    Activate,
+    /// Spouts do not emit from now on.
+    Deactivate,
+}
+
+/// One instance of a running topology.
+pub(crate) struct Task {
+    turn: Turn,
+    pool: Pool,
+    shared: Arc<Shared>,
+    mail: Mutex<Vec<Command>>,
+    /// Whether there is mail, for slices that need not lock then.
+    has_mail: AtomicBool,
+    /// Only the thread that runs the slice locks it, and whoever rewires a quiet topology.
+    body: Mutex<Option<Box<dyn Body>>>,
+}
+
+impl Task {
+    /// A task without a body, which waits for [`Task::seat`].
+    pub(crate) fn new(pool: Pool, shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Task {
+            turn: Turn::new(),
+            pool,
+            shared,
+            mail: Mutex::new(Vec::new()),
+            has_mail: AtomicBool::new(false),
+            body: Mutex::new(None),
+        })
+    }
+
+    /// Gives the task what it runs, and its first slice.
+    pub(crate) fn seat(self: &Arc<Self>, body: Box<dyn Body>) {
+        *self.body() = Some(body);
+        self.notify();
+    }
+
+    /// Takes the body away, waiting for the end of a slice that runs; the task does nothing any more.
+    pub(crate) fn unseat(&self) -> Option<Box<dyn Body>> {
+        self.body().take()
+    }
+
+    /// Looks at the body between two slices.
+    pub(crate) fn with_body<R>(&self, look: impl FnOnce(&mut dyn Body) -> R) -> Option<R> {
+        self.body().as_mut().map(|body| look(body.as_mut()))
+    }
+
+    /// Asks for a slice; any thread of the pool may take it at once.
+    pub(crate) fn notify(self: &Arc<Self>) {
+        if self.turn.notify() == Next::Schedule {
+            self.pool.schedule(self.clone());
+        }
+    }
+
+    /// Asks for a slice without scheduling it: says whether the caller now has to, by
+    /// [`Task::schedule_next`] or [`Task::schedule`].
+    #[must_use]
+    pub(crate) fn claim(&self) -> bool {
+        self.turn.notify() == Next::Schedule
+    }
+
+    /// Runs a claimed task on this thread, when its present slice is over.
+    pub(crate) fn schedule_next(self: Arc<Self>) {
+        let pool = self.pool.clone();
+        pool.schedule_next(self);
+    }
+
+    /// Runs a claimed task on whichever thread is free.
+    pub(crate) fn schedule(self: Arc<Self>) {
+        let pool = self.pool.clone();
+        pool.schedule(self);
+    }
+
+    /// Tells the instance something.
+    pub(crate) fn send(self: &Arc<Self>, command: Command) {
+        let mut mail = self.mail.lock().expect("no thread panics while it holds mail");
+        mail.push(command);
+        self.has_mail.store(true, Ordering::Release);
+        drop(mail);
+        self.notify();
+    }
+
+    /// Tells the instance that a tick is due, unless it has not obeyed the last one yet.
+    pub(crate) fn tick(self: &Arc<Self>) {
+        let mail = self.mail.lock().expect("no thread panics while it holds mail");
+        let late = mail.iter().any(|command| matches!(command, Command::Tick));
+        drop(mail);
+        if !late {
+            self.send(Command::Tick);
+        }
+    }
+
+    /// Whether commands wait.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::Acquire)
+    }
+
+    /// The commands that wait, in exchange for an empty list.
+    pub(crate) fn take_mail(&self, empty: Vec<Command>) -> Vec<Command> {
+        let mut mail = self.mail.lock().expect("no thread panics while it holds mail");
+        self.has_mail.store(false, Ordering::Release);
+        std::mem::replace(&mut *mail, empty)
+    }
+
+    fn body(&self) -> MutexGuard<'_, Option<Box<dyn Body>>> {
+        self.body.lock().expect("panics of user code are caught inside a slice")
+    }
+}
+
+impl Runnable for Task {
+    fn run(self: Arc<Self>) {
+        self.turn.start();
+        let slice = self.body().as_mut().map_or(Slice::Wait, |body| body.slice(&self));
+        if self.turn.finish(slice == Slice::More) == Next::Schedule {
+            self.clone().schedule();
+        }
+        self.shared.drain.slice_ended();
+    }
+}

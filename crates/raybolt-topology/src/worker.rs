@@ -1,0 +1,398 @@
+//! The instances of one topology in one process.
+//!
+//! A worker makes instances from the topology's factories, connects them, and stops them. It is a plain
+//! value that could be an actor's state; what it knows about the outside are a pool and a timer.
+//!
+//! # Life
+//! `start` makes all instances, then connects them, then lets them run: an instance can be given tuples before
+//! it has run. `drain` waits until nothing is on the way: with the spouts quiet, it looks at the components
+//! in the order of the graph; one that is quiet while all before it are stays quiet, so one pass is enough.
+//! `rebalance` drains, replaces one component's instances, and reconnects who writes to them.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use raybolt_core::flow::graph::{Graph, GraphError, Plan};
+use raybolt_core::ids::{ComponentIndex, InstanceId, InstanceIndex};
+use raybolt_runtime::pool::{Options, Pool};
+use raybolt_runtime::timer::Timer;
+
+use crate::builder::{ComponentSpec, Topology};
+use crate::config::Config;
+use crate::context::{Context, Waker};
+use crate::factory::{Made, Seat};
+use crate::shared::{Place, Shared};
+use crate::stats::{ComponentStats, Published, Status, TopologyStats};
+use crate::task::{Body, Command, Task};
+use crate::wiring::{Streams, Wiring};
+
+/// Runs the instances of one topology.
+pub(crate) struct TopologyWorker {
+    topology: Topology,
+    config: Config,
+    graph: Graph,
+    pool: Pool,
+    shared: Arc<Shared>,
+    sources: Arc<[(String, String)]>,
+    wiring: Wiring,
+    instances: Vec<Vec<Instance>>,
+    status: Status,
+    next_spout: AtomicU32,
+    /// Bumped when instances are replaced, so that old ticks end.
+    ticks: Arc<Mutex<Ticks>>,
+}
+
+/// One instance, from the outside.
+struct Instance {
+    task: Arc<Task>,
+    published: Arc<Published>,
+    queued: Box<dyn Fn() -> usize + Send + Sync>,
+    /// A pool of its own, if it may block.
+    own_pool: Option<Pool>,
+}
+
+/// Whether ticks are sent.
+#[derive(Default)]
+struct Ticks {
+    paused: bool,
+}
+
+impl TopologyWorker {
+    /// Makes, connects and starts all instances.
+    pub(crate) fn start(
+        name: &str,
+        topology: Topology,
+        config: Config,
+        pool: Pool,
+        timer: Timer,
+    ) -> Result<Self, GraphError> {
+        let mut graph = topology.graph.clone();
+        if let Some(max) = config.max_task_parallelism {
+            let max = u32::try_from(max).unwrap_or(u32::MAX);
+            let earlier = graph.options.max_task_parallelism;
+            graph.options.max_task_parallelism = Some(earlier.map_or(max, |it| it.min(max)));
+        }
+        let plan = graph.plan()?;
+        let shared = shared(name, &topology, &config, &plan, timer);
+        let sources = sources(&plan);
+        let customs = customs(&topology);
+        let wiring = Wiring { plan, sinks: Vec::new(), customs };
+        let status = if config.active { Status::Active } else { Status::Inactive };
+        let mut worker = TopologyWorker {
+            topology,
+            config,
+            graph,
+            pool,
+            shared,
+            sources,
+            wiring,
+            instances: Vec::new(),
+            status,
+            next_spout: AtomicU32::new(0),
+            ticks: Arc::default(),
+        };
+        worker.start_all();
+        Ok(worker)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Lets the spouts emit.
+    pub(crate) fn activate(&mut self) {
+        self.status = Status::Active;
+        self.tell_spouts(|| Command::Activate);
+    }
+
+    /// Stops the spouts; what is in flight goes on.
+    pub(crate) fn deactivate(&mut self) {
+        self.status = Status::Inactive;
+        self.tell_spouts(|| Command::Deactivate);
+    }
+
+    pub(crate) fn set_status(&mut self, status: Status) {
+        self.status = status;
+    }
+
+    /// The counters of all instances, and what is pending.
+    pub(crate) fn stats(&self) -> TopologyStats {
+        let (errors, errors_total) = self.shared.errors();
+        let components = self.wiring.plan.components().iter().zip(&self.instances);
+        TopologyStats {
+            name: self.shared.name.to_string(),
+            status: self.status,
+            components: components
+                .map(|(component, instances)| ComponentStats {
+                    component: component.id.clone(),
+                    instances: instances
+                        .iter()
+                        .enumerate()
+                        .map(|(number, it)| it.published.stats(number, (it.queued)()))
+                        .collect(),
+                })
+                .collect(),
+            pending_trees: self.shared.roots(),
+            pending_requests: self.shared.requests(),
+            errors,
+            errors_total,
+        }
+    }
+
+    /// What [`drain`] needs, apart from the worker, so that nobody is locked out meanwhile.
+    pub(crate) fn draining(&self) -> Draining {
+        let in_order = self.wiring.plan.order().iter();
+        let tasks = in_order.flat_map(|at| &self.instances[at.index()]).map(|it| it.task.clone());
+        Draining { shared: self.shared.clone(), tasks: tasks.collect() }
+    }
+
+    /// Gives a component another number of instances. The topology must be drained.
+    pub(crate) fn rebalance(&mut self, component: &str, instances: u32) -> Result<(), GraphError> {
+        let mut graph = self.graph.clone();
+        for node in &mut graph.components {
+            if node.id == component {
+                node.parallelism = instances;
+            }
+        }
+        let plan = graph.plan()?;
+        let at = plan.find(component).expect("whoever calls has found it");
+        self.graph = graph;
+        self.wiring.plan = plan;
+        self.shared.rebalanced(&self.wiring.plan.batches());
+        self.stop_instances(at.index());
+        let (made, bodies) = self.make(at);
+        self.wiring.sinks[at.index()] = made.sinks;
+        self.instances[at.index()] = made.instances;
+        self.place_instances();
+        for producer in self.wiring.plan.edges_into(at).map(|edge| edge.from) {
+            for instance in &self.instances[producer.index()] {
+                instance.task.with_body(|body| body.connect(&self.wiring));
+            }
+        }
+        self.seat(at, bodies);
+        Ok(())
+    }
+
+    /// Ends all instances, spouts first. Waits for slices that run.
+    pub(crate) fn stop(&mut self) {
+        self.ticks.lock().expect("ticks are never held across a panic").paused = true;
+        for at in self.wiring.plan.order().to_vec() {
+            self.stop_instances(at.index());
+        }
+        self.shared.forget_instances();
+    }
+
+    /// Whether ticks are withheld, while the topology drains.
+    pub(crate) fn pause_ticks(&self, paused: bool) {
+        self.ticks.lock().expect("ticks are never held across a panic").paused = paused;
+    }
+
+    fn start_all(&mut self) {
+        let places: Vec<_> = (0..self.topology.components.len()).map(component_index).collect();
+        let mut all_bodies = Vec::new();
+        for &at in &places {
+            let (made, bodies) = self.make(at);
+            self.wiring.sinks.push(made.sinks);
+            self.instances.push(made.instances);
+            all_bodies.push(bodies);
+        }
+        self.place_instances();
+        // Bolts first: when a spout emits, its readers are there.
+        for (&at, bodies) in places.iter().zip(all_bodies).rev() {
+            self.seat(at, bodies);
+        }
+    }
+
+    /// Makes the instances of a component; they are not connected and do not run.
+    fn make(&self, at: ComponentIndex) -> (MadeInstances, Vec<Box<dyn Body>>) {
+        let mut made = MadeInstances { sinks: Vec::new(), instances: Vec::new() };
+        let mut bodies = Vec::new();
+        for instance in 0..self.wiring.plan.component(at).instances {
+            let own_pool = self.spec(at).blocking.then(|| blocking_pool(&self.pool));
+            let task =
+                Task::new(own_pool.clone().unwrap_or(self.pool.clone()), self.shared.clone());
+            let Made { body, sinks, published, queued } =
+                self.spec(at).factory.make(self.place(at, instance, task.clone()));
+            made.sinks.extend(sinks);
+            made.instances.push(Instance { task, published, queued, own_pool });
+            bodies.push(body);
+        }
+        (made, bodies)
+    }
+
+    fn place(&self, at: ComponentIndex, instance: u32, task: Arc<Task>) -> Seat {
+        let component = self.wiring.plan.component(at);
+        let spec = self.spec(at);
+        let spout = InstanceId(self.next_spout.fetch_add(1, Ordering::Relaxed));
+        self.shared.place_spout(spout, task.clone());
+        Seat {
+            shared: self.shared.clone(),
+            place: Place { component: at, instance: InstanceIndex(instance) },
+            spout,
+            context: Context {
+                topology: self.shared.name.clone(),
+                component: self.shared.component_names[at.index()].clone(),
+                instance: instance as usize,
+                instances: component.instances as usize,
+                waker: Waker(Arc::downgrade(&task)),
+            },
+            streams: Arc::new(Streams::new(
+                &component.id,
+                spec.streams.clone(),
+                self.sources.clone(),
+            )),
+            downstream: self.wiring.plan.downstream(at),
+            queue_tuples_max: spec.queue_tuples_max.unwrap_or(self.config.queue_tuples_max),
+            pending_max: self.config.max_spout_pending.map(|max| max.max(1) as u32),
+            active: self.status == Status::Active,
+            seed: edge_seed(&self.shared.name, spout),
+            task,
+        }
+    }
+
+    fn seat(&self, at: ComponentIndex, bodies: Vec<Box<dyn Body>>) {
+        for (instance, mut body) in self.instances[at.index()].iter().zip(bodies) {
+            body.connect(&self.wiring);
+            instance.task.seat(body);
+            if let Some(period) = self.spec(at).tick {
+                let task = Arc::downgrade(&instance.task);
+                tick_at(&self.shared.timer, Instant::now() + period, period, task, &self.ticks);
+            }
+        }
+    }
+
+    fn stop_instances(&self, component: usize) {
+        for instance in &self.instances[component] {
+            if let Some(mut body) = instance.task.unseat() {
+                body.stop();
+            }
+            if let Some(pool) = &instance.own_pool {
+                pool.shutdown(Instant::now());
+            }
+        }
+    }
+
+    fn place_instances(&self) {
+        let tasks =
+            |instances: &Vec<Instance>| instances.iter().map(|it| it.task.clone()).collect();
+        self.shared.place_instances(self.instances.iter().map(tasks).collect());
+    }
+
+    fn tell_spouts(&self, command: impl Fn() -> Command) {
+        for (component, instances) in self.wiring.plan.components().iter().zip(&self.instances) {
+            if component.kind == raybolt_core::flow::graph::ComponentKind::Spout {
+                instances.iter().for_each(|instance| instance.task.send(command()));
+            }
+        }
+    }
+
+    fn spec(&self, at: ComponentIndex) -> &ComponentSpec {
+        &self.topology.components[at.index()]
+    }
+
+    /// How many instances a component has, if there is one of that name.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.wiring.plan
+    }
+}
+
+struct MadeInstances {
+    sinks: Vec<crate::wiring::Sinks>,
+    instances: Vec<Instance>,
+}
+
+/// All instances, in the order of the graph.
+pub(crate) struct Draining {
+    shared: Arc<Shared>,
+    tasks: Vec<Arc<Task>>,
+}
+
+impl Draining {
+    /// Waits until nothing is on the way: the spouts must have been told to be quiet. Says whether that
+    /// came before `deadline`.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, trees_too: bool) -> bool {
+        let mut quiet = 0; // So many instances, from the first, hold nothing and get nothing.
+        self.shared.drain.wait(deadline, || {
+            while let Some(task) = self.tasks.get(quiet) {
+                if task.has_mail() || task.with_body(|body| body.is_quiet()) == Some(false) {
+                    return false;
+                }
+                quiet += 1;
+            }
+            !trees_too || (self.shared.roots() == 0 && self.shared.requests() == 0)
+        })
+    }
+}
+
+fn shared(
+    name: &str,
+    topology: &Topology,
+    config: &Config,
+    plan: &Plan,
+    timer: Timer,
+) -> Arc<Shared> {
+    let names = plan.components().iter().map(|component| component.id.as_str().into()).collect();
+    let batches = plan.batches();
+    let coordination = topology.observer.clone().map(|observer| (&*batches, observer));
+    Shared::new(name, names, timer, config.message_timeout, coordination)
+}
+
+fn sources(plan: &Plan) -> Arc<[(String, String)]> {
+    let source = |edge: &raybolt_core::flow::graph::Edge| {
+        let from = plan.component(edge.from);
+        (from.id.clone(), from.outputs[edge.stream].id.clone())
+    };
+    plan.edges().iter().map(source).collect()
+}
+
+fn customs(
+    topology: &Topology,
+) -> std::collections::HashMap<(ComponentIndex, usize), Arc<dyn std::any::Any + Send + Sync>> {
+    let components = topology.components.iter().enumerate();
+    components
+        .flat_map(|(at, spec)| {
+            spec.customs.iter().map(move |c| ((component_index(at), c.input), c.make.clone()))
+        })
+        .collect()
+}
+
+/// One thread, which may block.
+fn blocking_pool(like: &Pool) -> Pool {
+    let _ = like;
+    Pool::new(Options { name: "raybolt-blocking", width: 1, threads_max: 1, overseer: false })
+}
+
+/// Names of edges must differ between instances, and from run to run.
+fn edge_seed(topology: &str, instance: InstanceId) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one((topology, instance))
+}
+
+fn tick_at(
+    timer: &Timer,
+    when: Instant,
+    period: Duration,
+    task: Weak<Task>,
+    ticks: &Arc<Mutex<Ticks>>,
+) {
+    let (again, ticks) = (timer.clone(), ticks.clone());
+    timer.at(when, move || {
+        let Some(alive) = task.upgrade() else { return };
+        if !ticks.lock().expect("ticks are never held across a panic").paused {
+            alive.tick();
+        }
+        drop(alive);
+        // In the rhythm of the first one; but what was missed is not made up for.
+        let next = (when + period).max(Instant::now());
+        tick_at(&again, next, period, task, &ticks);
+    });
+}
+
+fn component_index(position: usize) -> ComponentIndex {
+    ComponentIndex(u16::try_from(position).expect("a plan has at most 65,535 components"))
+}
