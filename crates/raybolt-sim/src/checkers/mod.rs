@@ -1,0 +1,7 @@
+//! The checkers: each keeps a model of its own, fed by what the world knows to be true, and compares
+//! what the machines decide. They stand outside: no machine knows of them, and they ask a machine only
+//! what a user could.
+
+pub(crate) mod answers;
+pub(crate) mod completion;
+pub(crate) mod roots;

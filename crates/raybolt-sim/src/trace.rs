@@ -1,0 +1,118 @@
+//! What happened in a run: a hash that tells two runs apart, and on demand the last lines.
+//!
+//! Lines are made only when asked for: a seed that failed is run a second time with its lines kept,
+//! which is possible since it does the same again.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::clock::Micros;
+
+/// How many lines a failing seed's report shows.
+pub const LINES_MAX: usize = 60;
+
+/// A rule that a machine broke, as its checker tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker.
+    pub checker: &'static str,
+    /// What should not have happened.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.checker, self.message)
+    }
+}
+
+/// What a checker says.
+pub type Verdict<T = ()> = Result<T, Violation>;
+
+/// Breaks the run unless `holds`; the message is made only then.
+pub fn require(holds: bool, checker: &'static str, message: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(Violation { checker, message: message() }) }
+}
+
+/// The record of one run.
+#[derive(Debug)]
+pub struct Trace {
+    hash: u64,
+    events: u64,
+    now: Micros,
+    lines: Option<VecDeque<String>>,
+    /// Which world runs, and with which options; set first of all.
+    pub options: String,
+}
+
+impl Trace {
+    /// An empty record; `lines`: whether to keep the last lines.
+    pub fn new(lines: bool) -> Self {
+        let lines = lines.then(VecDeque::new);
+        Trace { hash: 0xcbf2_9ce4_8422_2325, events: 0, now: 0, lines, options: String::new() }
+    }
+
+    /// An event happens. `words` are what tells it from others.
+    pub fn event(&mut self, now: Micros, words: &[u64], line: impl FnOnce() -> String) {
+        self.events += 1;
+        self.now = now;
+        self.fold(now);
+        for word in words {
+            self.fold(*word);
+        }
+        self.line(line);
+    }
+
+    /// Something worth a line that is no event of its own.
+    pub fn line(&mut self, line: impl FnOnce() -> String) {
+        let Some(lines) = &mut self.lines else { return };
+        if lines.len() == LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(format!("{:>10} us  {}", self.now, line()));
+    }
+
+    /// Two runs that did the same have the same hash.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How many events happened.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// When the last one did.
+    pub fn now(&self) -> Micros {
+        self.now
+    }
+
+    /// The last lines, oldest first.
+    pub fn into_lines(self) -> Vec<String> {
+        self.lines.map(Vec::from).unwrap_or_default()
+    }
+
+    fn fold(&mut self, word: u64) {
+        self.hash = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_tells_orders_apart_and_only_the_last_lines_are_kept() {
+        let run = |events: &[u64]| {
+            let mut trace = Trace::new(true);
+            for event in events {
+                trace.event(*event, &[*event], || format!("event {event}"));
+            }
+            (trace.hash(), trace.into_lines())
+        };
+        assert_ne!(run(&[1, 2]).0, run(&[2, 1]).0);
+        let many: Vec<_> = (0..100).collect();
+        assert_eq!(run(&many).1.len(), LINES_MAX);
+        assert!(run(&many).1[LINES_MAX - 1].ends_with("event 99"));
+    }
+}
