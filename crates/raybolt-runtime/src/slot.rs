@@ -33,7 +33,30 @@ pub const SPIN: Duration = Duration::from_micros(5);
 pub struct Slot<T> {
     state: AtomicU8,
     value: OnceLock<T>,
-    waiters: Mutex<Vec<Waiter>>,
+    waiters: Mutex<Waiters>,
+}
+
+/// Behind a pointer, since most values find nobody waiting: a slot is a large part of a small object.
+#[derive(Default)]
+struct Waiters(Option<Box<List>>);
+
+#[derive(Default)]
+struct List(Vec<Waiter>);
+
+impl Waiters {
+    fn push(&mut self, waiter: Waiter) {
+        self.0.get_or_insert_default().0.push(waiter);
+    }
+
+    fn retain(&mut self, keep: impl FnMut(&Waiter) -> bool) {
+        if let Some(list) = &mut self.0 {
+            list.0.retain(keep);
+        }
+    }
+
+    fn take(&mut self) -> Vec<Waiter> {
+        self.0.take().map(|list| list.0).unwrap_or_default()
+    }
 }
 
 /// Someone to tell when the value is there.
@@ -74,7 +97,7 @@ impl<T> Slot<T> {
         Slot {
             state: AtomicU8::new(EMPTY),
             value: OnceLock::new(),
-            waiters: Mutex::new(Vec::new()),
+            waiters: Mutex::new(Waiters::default()),
         }
     }
 
@@ -93,7 +116,7 @@ impl<T> Slot<T> {
     pub fn set(&self, value: T) -> Result<(), T> {
         self.value.set(value)?;
         if self.state.swap(SET, Ordering::AcqRel) == WATCHED {
-            let waiters = std::mem::take(&mut *self.waiters.lock().unwrap());
+            let waiters = self.waiters.lock().unwrap().take();
             waiters.into_iter().for_each(Waiter::wake);
         }
         Ok(())
@@ -236,7 +259,7 @@ mod tests {
     fn a_wait_ends_at_its_deadline_and_leaves_no_waiter() {
         let slot = Slot::<u8>::new();
         assert_eq!(slot.wait(Some(Instant::now() + Duration::from_millis(1))), None);
-        assert!(slot.waiters.lock().unwrap().is_empty());
+        assert!(slot.waiters.lock().unwrap().take().is_empty());
     }
 
     #[test]

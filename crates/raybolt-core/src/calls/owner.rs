@@ -203,9 +203,12 @@ struct Object {
     borrows: u32,
     /// The task that makes it; null for a `put`.
     producer: TaskKey,
-    /// Tasks that wait for it.
-    waiting: Vec<TaskKey>,
+    /// Tasks that wait for it; behind a pointer, since for most objects there are none.
+    waiting: Option<Box<Waiting>>,
 }
+
+#[derive(Debug, Default)]
+struct Waiting(Vec<TaskKey>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
@@ -504,7 +507,7 @@ impl<J> Owner<J> {
             uses: 0,
             borrows: 0,
             producer: TaskKey::default(),
-            waiting: Vec::new(),
+            waiting: None,
         })
     }
 
@@ -520,7 +523,7 @@ impl<J> Owner<J> {
             object.uses += 1;
             failed |= object.status == Status::Failed;
             if object.status == Status::Pending {
-                object.waiting.push(key);
+                object.waiting.get_or_insert_default().0.push(key);
             }
         }
         failed
@@ -580,7 +583,7 @@ impl<J> Owner<J> {
     fn settle(&mut self, object: ObjectKey, status: Status) {
         let record = &mut self.objects[object];
         record.status = status;
-        for key in std::mem::take(&mut record.waiting) {
+        for key in record.waiting.take().unwrap_or_default().0 {
             if status == Status::Failed {
                 self.fail_waiting(key);
             } else {
