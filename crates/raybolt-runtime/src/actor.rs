@@ -33,7 +33,7 @@ use crate::session::Session;
 const SLICE_CALLS: u32 = 64;
 
 /// Makes the actor's state.
-pub(crate) type Create<A> = Box<dyn FnOnce() -> Result<A, TaskError> + Send>;
+pub(crate) type Create<A> = Box<dyn FnOnce() -> Result<A, Box<TaskError>> + Send>;
 
 /// An actor whose type is not known here.
 pub(crate) trait AnyActor: Send + Sync {

@@ -231,6 +231,9 @@ fn wait_for<T: Value>(
     })?
 }
 
+/// What [`wait`] returns: the objects that are ready, and the remaining ones.
+pub type Split<T> = (Vec<ObjectRef<T>>, Vec<ObjectRef<T>>);
+
 /// Waits until `num_returns` of the objects are there, or for `timeout`, and says which are.
 ///
 /// Returns (ready, remaining), both in the order of `objects`; at most `num_returns` are ready. An
@@ -242,7 +245,7 @@ pub fn wait<T: Value>(
     objects: &[ObjectRef<T>],
     num_returns: usize,
     timeout: Option<Duration>,
-) -> Result<(Vec<ObjectRef<T>>, Vec<ObjectRef<T>>)> {
+) -> Result<Split<T>> {
     if num_returns == 0 || num_returns > objects.len() {
         let message = format!(
             "`num_returns` must be from 1 to the number of objects, {}, not {num_returns}",
@@ -298,10 +301,7 @@ fn forget<T>(objects: &[ObjectRef<T>], key: usize) {
     }
 }
 
-fn split<T>(
-    objects: &[ObjectRef<T>],
-    num_returns: usize,
-) -> (Vec<ObjectRef<T>>, Vec<ObjectRef<T>>) {
+fn split<T>(objects: &[ObjectRef<T>], num_returns: usize) -> Split<T> {
     let mut ready = Vec::with_capacity(num_returns);
     let mut remaining = Vec::new();
     for object in objects {

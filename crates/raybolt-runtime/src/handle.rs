@@ -233,15 +233,16 @@ where
         })
 }
 
-fn argument_failed(class: &str, error: &Error) -> TaskError {
-    error.task_error().cloned().unwrap_or_else(|| TaskError {
+fn argument_failed(class: &str, error: &Error) -> Box<TaskError> {
+    let error = error.task_error().cloned().unwrap_or_else(|| TaskError {
         task: class.into(),
         attempt: 0,
         message: format!("an argument of the constructor failed: {error}"),
         causes: Vec::new(),
         location: None,
         backtrace: None,
-    })
+    });
+    Box::new(error)
 }
 
 impl<A: Send + Sync + 'static> ActorHandle<A> {

@@ -186,20 +186,20 @@ pub(crate) fn task_name<'a>(function: &'a Function, options: &'a TaskOptions) ->
     options.settings().and_then(|set| set.name.as_deref()).unwrap_or(function.name)
 }
 
-pub(crate) fn returned(name: &str, attempt: u32, failure: &Failure) -> TaskError {
-    TaskError::returned(name, attempt, &*failure.0)
+pub(crate) fn returned(name: &str, attempt: u32, failure: &Failure) -> Box<TaskError> {
+    Box::new(TaskError::returned(name, attempt, &*failure.0))
 }
 
 fn conclude<A: Arguments, O: Output>(
     name: &str,
-    result: Result<O, TaskError>,
+    result: Result<O, Box<TaskError>>,
     cells: &O::Cells,
     retry: Option<Retry<A, O>>,
 ) -> Ended {
     match (result, retry) {
         (Ok(output), _) => deliver(name, output, cells),
         (Err(error), Some(retry)) if (retry.when)(&error) => {
-            Ended::Retry { job: Box::new(retry.job), error: Error::new(Kind::Task(error)) }
+            Ended::Retry { job: Box::new(retry.job), error: Error::new(Kind::Task(*error)) }
         }
         (Err(error), _) => fail(error, cells),
     }
@@ -215,10 +215,10 @@ pub(crate) fn deliver<O: Output>(name: &str, output: O, cells: &O::Cells) -> End
     }
 }
 
-pub(crate) fn fail(error: TaskError, cells: &impl Cells) -> Ended {
+pub(crate) fn fail(error: Box<TaskError>, cells: &impl Cells) -> Ended {
     let unseen = !cells.is_watched();
     crate::failures::record(&error, unseen);
-    cells.fail(&Error::new(Kind::Task(error)));
+    cells.fail(&Error::new(Kind::Task(*error)));
     Ended::Failed
 }
 
@@ -231,7 +231,7 @@ struct CatchPanic<O> {
 }
 
 impl<O> Future for CatchPanic<O> {
-    type Output = (TaskOptions, Result<O, TaskError>);
+    type Output = (TaskOptions, Result<O, Box<TaskError>>);
 
     fn poll(
         mut self: Pin<&mut Self>,

@@ -131,13 +131,13 @@ fn later<O: Output>(
     name: &'static str,
     cells: O::Cells,
     context: Context,
-    future: impl Future<Output = Result<O, TaskError>> + Send + 'static,
+    future: impl Future<Output = Result<O, Box<TaskError>>> + Send + 'static,
 ) -> Began {
     let future = Within::new(context, future);
     Began::Later(Box::pin(async move { conclude(name, future.await, &cells) }))
 }
 
-fn conclude<O: Output>(name: &str, result: Result<O, TaskError>, cells: &O::Cells) -> Ended {
+fn conclude<O: Output>(name: &str, result: Result<O, Box<TaskError>>, cells: &O::Cells) -> Ended {
     match result {
         Ok(output) => deliver(name, output, cells),
         Err(error) => fail(error, cells),
@@ -151,7 +151,7 @@ struct CatchPanic<'a, O> {
 }
 
 impl<O> Future for CatchPanic<'_, O> {
-    type Output = Result<O, TaskError>;
+    type Output = Result<O, Box<TaskError>>;
 
     fn poll(
         mut self: Pin<&mut Self>,

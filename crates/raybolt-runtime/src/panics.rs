@@ -20,7 +20,11 @@ thread_local! {
 }
 
 /// Runs user code; a panic becomes an error that names the task.
-pub(crate) fn catch<R>(task: &str, attempt: u32, run: impl FnOnce() -> R) -> Result<R, TaskError> {
+pub(crate) fn catch<R>(
+    task: &str,
+    attempt: u32,
+    run: impl FnOnce() -> R,
+) -> Result<R, Box<TaskError>> {
     install_hook();
     CAPTURE.with_borrow_mut(|capture| capture.depth += 1);
     // The closure's state is user data behind locks that notice a panic, or is dropped with it.
@@ -31,14 +35,14 @@ pub(crate) fn catch<R>(task: &str, attempt: u32, run: impl FnOnce() -> R) -> Res
     });
     result.map_err(|payload| {
         let (location, backtrace) = place.unzip();
-        TaskError {
+        Box::new(TaskError {
             task: task.into(),
             attempt,
             message: message(payload),
             causes: Vec::new(),
             location: location.or_else(|| Some("an unknown place".into())),
             backtrace,
-        }
+        })
     })
 }
 

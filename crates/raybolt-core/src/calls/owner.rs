@@ -326,14 +326,6 @@ impl<J> Owner<J> {
         self.queued.get(class.0 as usize).copied().unwrap_or(0)
     }
 
-    /// A call left its actor's queue and runs. Names the attempt.
-    pub fn call_started(&mut self, key: TaskKey) -> Option<Attempt> {
-        let task = self.tasks.get_mut(key)?;
-        task.state = State::Lent;
-        task.attempt += 1;
-        Some(task.attempt - 1)
-    }
-
     /// A task has ended and its objects have their values, or their errors.
     ///
     /// Returns false, and does nothing, if this attempt is not the one awaited (OWN-2).
