@@ -43,7 +43,7 @@ use crate::wiring::{StreamSpec, default_stream, stream_spec};
 /// ```
 #[derive(Default)]
 pub struct TopologyBuilder {
-    components: Vec<ComponentSpec>,
+    pub(crate) components: Vec<ComponentSpec>,
     options: graph::Options,
     observer: Option<Arc<dyn RequestObserver>>,
 }

@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// Runs user code; a panic becomes the error `panicked at FILE:LINE:COLUMN: MESSAGE`.
-pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+pub fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     install_hook();
     DEPTH.set(DEPTH.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(run));

@@ -282,6 +282,11 @@ impl<Out: Tuple> SpoutCollector<Out> {
         self.inner.emit_direct(stream, instance, tuple);
     }
 
+    /// Fails a request that this spout has brought in, if it is open still.
+    pub fn cancel_request(&mut self, request: RequestId, reason: &str) {
+        self.inner.ledger.cancelled.push((request, reason.into()));
+    }
+
     /// Records an error.
     pub fn report_error(&mut self, error: impl std::fmt::Display) {
         self.inner.report_error(error);

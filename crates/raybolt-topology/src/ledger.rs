@@ -51,6 +51,8 @@ pub(crate) struct Ledger {
     entries: Vec<Entry>,
     sent: Vec<Sent>,
     request_failures: Vec<(RequestId, Arc<str>)>,
+    /// Requests that a spout has brought in and does not want any more.
+    pub(crate) cancelled: Vec<(RequestId, Arc<str>)>,
     /// Instances that got a batch at the end of this slice.
     pub(crate) roused: Option<Arc<Task>>,
 }
@@ -142,6 +144,7 @@ impl Ledger {
             entries: Vec::new(),
             sent: Vec::new(),
             request_failures: Vec::new(),
+            cancelled: Vec::new(),
             roused: None,
         }
     }
@@ -414,10 +417,15 @@ impl Ledger {
             self.roots.clear();
             self.failures.clear();
         }
-        if !self.entries.is_empty() {
-            let Self { place, entries, sent, request_failures, .. } = self;
-            self.shared
-                .coordinate(|batches| tell(batches, *place, entries, sent, request_failures));
+        if !(self.entries.is_empty() && self.cancelled.is_empty()) {
+            let Self { place, entries, sent, request_failures, cancelled, .. } = self;
+            self.shared.coordinate(|batches| {
+                tell(batches, *place, entries, sent, request_failures);
+                // Last: what was brought in a moment ago can be cancelled, too.
+                for (request, reason) in cancelled.drain(..) {
+                    batches.cancelled(request, &reason);
+                }
+            });
             self.entries.clear();
             self.sent.clear();
             self.request_failures.clear();

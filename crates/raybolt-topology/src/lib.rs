@@ -22,6 +22,7 @@ mod stats;
 mod task;
 pub mod tuple;
 pub mod values;
+mod view;
 mod wiring;
 mod worker;
 
@@ -47,6 +48,8 @@ pub use async_bolt::{AsyncBolt, Emits};
 pub use batch::Batch;
 pub use bolt::{Bolt, BoltError};
 pub use builder::{BoltDeclarer, BuildError, Outputs, SpoutDeclarer, Topology, TopologyBuilder};
+#[doc(hidden)]
+pub use catch::caught;
 pub use cluster::{ChangeError, IntoTopology, LocalCluster, SubmitError, TopologyHandle};
 pub use collector::{Collector, Held, Source, SpoutCollector};
 pub use config::Config;
@@ -59,3 +62,4 @@ pub use spout::{MessageId, Next, Spout};
 pub use stats::{ComponentStats, ErrorRecord, InstanceStats, Status, TopologyStats};
 pub use tuple::{Decoder, Encoder, Field, Tuple, TupleError, decode_batch, encode_batch};
 pub use values::{Fields, Value, Values};
+pub use view::{ComponentView, StreamView};

@@ -24,11 +24,17 @@ pub const ERRORS_MAX: usize = 100;
 
 /// Told how requests of a coordinated topology end. Called on threads of the pool: must be short.
 pub trait RequestObserver: Send + Sync + 'static {
-    /// Everything of the request has been processed.
-    fn completed(&self, request: RequestId);
+    /// The topology was submitted; its spouts will be opened soon.
+    fn started(&self) {}
 
-    /// The request failed; its tuples still drain.
+    /// Everything of these requests has been processed.
+    fn completed(&self, requests: &[RequestId]);
+
+    /// The request failed, or was cancelled; its tuples still drain.
     fn failed(&self, request: RequestId, message: &str);
+
+    /// The topology was killed: of the requests that are open now nothing will be heard.
+    fn ended(&self) {}
 }
 
 /// Which instance of which component.
@@ -204,6 +210,7 @@ impl Shared {
                 task.send(command);
             }
         };
+        let mut completed = Vec::new();
         for effect in effects {
             match effect {
                 BatchEffect::Finish { request, component, instance } => {
@@ -212,9 +219,19 @@ impl Shared {
                 BatchEffect::Abandon { request, component, instance } => {
                     send(component, instance, Command::Abandon(request));
                 }
-                BatchEffect::Completed { request } => observer.completed(request),
+                BatchEffect::Completed { request } => completed.push(request),
                 BatchEffect::Failed { request, message } => observer.failed(request, &message),
             }
+        }
+        if !completed.is_empty() {
+            observer.completed(&completed);
+        }
+    }
+
+    /// The topology begins, or ends.
+    pub(crate) fn tell_observer(&self, tell: impl FnOnce(&dyn RequestObserver)) {
+        if let Some(requests) = &self.requests {
+            tell(&*requests.observer);
         }
     }
 

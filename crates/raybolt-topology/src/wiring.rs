@@ -23,6 +23,8 @@ pub(crate) struct StreamSpec {
     pub(crate) tuple: std::any::TypeId,
     pub(crate) type_name: &'static str,
     pub(crate) dynamic: bool,
+    /// Whether the type says that tuples begin with their request.
+    pub(crate) carries_request: bool,
     pub(crate) direct: bool,
     pub(crate) outlet: fn() -> Box<dyn AnyOutlet>,
 }
@@ -149,6 +151,7 @@ pub(crate) fn stream_spec<T: Tuple>(id: &str, fields: Vec<String>, direct: bool)
         tuple: std::any::TypeId::of::<T>(),
         type_name: type_name::<T>(),
         dynamic: T::DYNAMIC,
+        carries_request: T::CARRIES_REQUEST,
         direct,
         outlet: || Box::new(crate::routing::Outlet::<T>::new()),
     }

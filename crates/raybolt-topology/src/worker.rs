@@ -92,6 +92,7 @@ impl TopologyWorker {
             next_spout: AtomicU32::new(0),
             ticks: Arc::default(),
         };
+        worker.shared.tell_observer(|observer| observer.started());
         worker.start_all();
         Ok(worker)
     }
@@ -185,6 +186,7 @@ impl TopologyWorker {
             self.stop_instances(at.index());
         }
         self.shared.forget_instances();
+        self.shared.tell_observer(|observer| observer.ended());
     }
 
     /// Whether ticks are withheld, while the topology drains.
