@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::function::Function;
-use super::{Broker, DrpcError, FunctionStats, Latency, Plant, Terms};
+use super::{Broker, DrpcError, FunctionStats, Latency, Plant, RequestId, Terms};
 
 /// Names a subscription; never used twice by a broker, so what a lost one says can be told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,8 +20,16 @@ pub(super) struct Subscriber {
     pub function: usize,
     pub credit: usize,
     pub at_most_once: bool,
-    /// Whether it still takes requests.
+    /// Whether it counts as one who serves its function.
     pub takes: bool,
+    /// Whether it wants no requests for now.
+    pub paused: bool,
+}
+
+impl Subscriber {
+    fn is_ready(&self) -> bool {
+        self.takes && !self.paused && self.credit > 0
+    }
 }
 
 impl<C: Clone, A: Clone, R> Broker<C, A, R> {
@@ -31,8 +39,9 @@ impl<C: Clone, A: Clone, R> Broker<C, A, R> {
         self.next_subscriber += 1;
         let index = self.index_of(function);
         let Terms { credit, at_most_once } = terms;
-        self.subscribers
-            .insert(id, Subscriber { function: index, credit, at_most_once, takes: true });
+        let subscriber =
+            Subscriber { function: index, credit, at_most_once, takes: true, paused: false };
+        self.subscribers.insert(id, subscriber);
         let function = &mut self.functions[index];
         function.subscribers += 1;
         function.orphaned_until = None;
@@ -85,18 +94,63 @@ impl<C: Clone, A: Clone, R> Broker<C, A, R> {
         }
         self.unsubscribed(now, subscriber);
         self.subscribers.remove(&subscriber);
-        self.deliver(index);
+        self.hand_on(index);
     }
 
     /// A subscriber has room for `credit` more requests.
     pub fn credit_returned(&mut self, subscriber: SubscriberId, credit: usize) {
+        self.change(subscriber, |server| server.credit += credit);
+    }
+
+    /// A subscriber wants no requests for now, and hands back those that it has not begun, with
+    /// their arguments; others may take them. Its function stays served.
+    pub fn paused(&mut self, subscriber: SubscriberId, not_begun: Vec<(RequestId, A)>) {
+        let credit = not_begun.len();
+        for (id, args) in not_begun.into_iter().rev() {
+            let request = self.requests.get_mut(&id);
+            let Some(request) = request.filter(|request| request.at == Some(subscriber)) else {
+                continue; // It is over.
+            };
+            request.at = None;
+            request.args = Some(args);
+            request.deliveries -= 1;
+            let function = &mut self.functions[request.function];
+            function.stats.in_flight -= 1;
+            function.waiting += 1;
+            function.queue.push_front(id);
+        }
+        self.change(subscriber, |server| {
+            server.credit += credit;
+            server.paused = true;
+        });
+    }
+
+    /// A subscriber that had paused takes requests again.
+    pub fn resumed(&mut self, subscriber: SubscriberId) {
+        self.change(subscriber, |server| server.paused = false);
+    }
+
+    /// Changes a subscriber, and whether it is among those that are ready.
+    fn change(&mut self, subscriber: SubscriberId, change: impl FnOnce(&mut Subscriber)) {
         let Some(server) = self.subscribers.get_mut(&subscriber) else { return };
-        let had_none = server.credit == 0;
-        server.credit += credit;
-        if had_none && credit > 0 && server.takes {
-            let index = server.function;
-            self.functions[index].ready.push_back(subscriber);
+        let was_ready = server.is_ready();
+        change(server);
+        let (is_ready, index) = (server.is_ready(), server.function);
+        match (was_ready, is_ready) {
+            (false, true) => self.functions[index].ready.push_back(subscriber),
+            (true, false) => self.functions[index].ready.retain(|other| *other != subscriber),
+            _ => {}
+        }
+        self.hand_on(index);
+    }
+
+    /// Lets others take what came back from a subscriber; if there are none left, since the last one
+    /// had unsubscribed before, it fails (BROKER-6).
+    fn hand_on(&mut self, index: usize) {
+        if self.functions[index].is_served() {
             self.deliver(index);
+        } else {
+            self.forget(index);
         }
     }
 
