@@ -10,14 +10,25 @@
 //!    completions, many at once.
 //! 3. The server hands each result to the [`Pending`] that waits for it.
 
+mod builder;
+mod endpoint;
+mod linear;
 pub mod local;
 pub mod pending;
+mod per_request;
+mod request;
 mod server;
+mod spout;
 pub mod stream;
 pub mod subscription;
 
+pub use builder::{DrpcBuildError, DrpcTopologyBuilder, IN_FLIGHT_MAX};
+pub use linear::{LinearBoltDeclarer, LinearDrpcTopologyBuilder};
 pub use local::{CallOptions, LocalDrpc, Options, Stats};
 pub use pending::{Pending, Reply};
+pub use per_request::{BatchBolt, PerRequest};
 pub use raybolt_core::drpc::{DrpcError, FunctionStats, Terms};
+pub use raybolt_topology::RequestId;
+pub use request::{ArgsNotText, DrpcRequest};
 pub use stream::Parts;
 pub use subscription::{Delivered, Report, Subscription};

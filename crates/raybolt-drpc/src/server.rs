@@ -115,16 +115,30 @@ impl Server {
         id
     }
 
-    /// Hands over the inbox of a subscriber.
-    pub fn inbox<T>(&self, subscriber: SubscriberId, take: impl FnOnce(&mut Inbox) -> T) -> T {
+    /// Hands over the inbox of a subscriber; one that was lost has none.
+    pub fn inbox(&self, subscriber: SubscriberId, take: impl FnOnce(&mut Inbox)) {
+        if let Some(inbox) = self.lock().inboxes.get_mut(&subscriber) {
+            take(inbox);
+        }
+    }
+
+    /// A subscriber hands back what it has not begun, and what it has not even taken.
+    pub fn pause(&self, subscriber: SubscriberId, mut not_begun: Vec<Delivered>) {
         let mut state = self.lock();
-        take(state.inboxes.get_mut(&subscriber).expect("a subscription keeps its inbox"))
+        if let Some(inbox) = state.inboxes.get_mut(&subscriber) {
+            not_begun.append(&mut inbox.delivered);
+        }
+        let not_begun = not_begun.into_iter().map(|it| (it.request, it.args)).collect();
+        state.broker.paused(subscriber, not_begun);
+        let todo = state.collect();
+        drop(state);
+        self.perform(todo);
     }
 
     /// A subscription ends; its requests go elsewhere or fail.
     pub fn lose(&self, subscriber: SubscriberId) {
         let mut state = self.lock();
-        let inbox = state.inboxes.remove(&subscriber);
+        let Some(inbox) = state.inboxes.remove(&subscriber) else { return };
         state.broker.subscriber_lost(Instant::now(), subscriber);
         let todo = state.collect();
         drop(state);

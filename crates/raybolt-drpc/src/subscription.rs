@@ -31,7 +31,7 @@ pub struct Subscription {
 }
 
 /// What a subscriber has to say about its requests, many at once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Results, in the order in which they were emitted.
     pub answered: Vec<(RequestId, Bytes)>,
@@ -103,10 +103,26 @@ impl Subscription {
     pub fn unsubscribe(&self) {
         self.server.event(|broker| broker.unsubscribed(Instant::now(), self.id));
     }
+
+    /// Takes no requests until [`Subscription::resume`], and hands back those that are `not_begun`
+    /// or have not even been taken. The function stays served.
+    pub fn pause(&self, not_begun: Vec<Delivered>) {
+        self.server.pause(self.id, not_begun);
+    }
+
+    /// Takes requests again.
+    pub fn resume(&self) {
+        self.server.event(|broker| broker.resumed(self.id));
+    }
+
+    /// Ends the subscription, as dropping it does.
+    pub fn close(&self) {
+        self.server.lose(self.id);
+    }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.server.lose(self.id);
+        self.close();
     }
 }
