@@ -70,6 +70,8 @@ pub enum LoadError {
         expected: &'static str,
         /// The line, its unprintable characters escaped and a long one cut.
         text: String,
+        /// Whether any line before it was in the format.
+        any: bool,
     },
     /// There is no line with data.
     #[error("{file} is empty: expected lines of {expected}")]
@@ -89,9 +91,11 @@ impl LoadError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             LoadError::Truncated { .. } => Some("fetch the file again; `gzip -t FILE` checks it"),
-            LoadError::Malformed { expected, .. } | LoadError::Empty { expected, .. } => {
-                (*expected == FOLLOWS).then_some("were --follows and --tweets interchanged?")
+            // Not even the first line, comments aside, is what it should be.
+            LoadError::Malformed { any: false, .. } | LoadError::Empty { .. } => {
+                Some("were --follows and --tweets interchanged?")
             }
+            LoadError::Malformed { any: true, .. } => None,
             LoadError::BothStdin => Some("give a path to one of them"),
             LoadError::Open { .. } | LoadError::Read { .. } => None,
         }
@@ -209,6 +213,7 @@ impl Lines {
                         line: self.line,
                         expected,
                         text,
+                        any,
                     });
                 }
             }
