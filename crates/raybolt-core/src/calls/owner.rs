@@ -258,8 +258,7 @@ impl<J> Owner<J> {
         self.insert_object(Status::Ready)
     }
 
-    /// A task was submitted. Says whether it waits for arguments: a call that does not is ready from
-    /// the start, and nothing more is said about it.
+    /// A task was submitted. Says whether it waits for arguments.
     pub fn submit(&mut self, submit: Submit<J>) -> (TaskKey, bool) {
         let Submit { target, job, needs, returns, retries } = submit;
         let key = self.tasks.insert(Task {
@@ -280,7 +279,7 @@ impl<J> Owner<J> {
         task.state = State::Waiting(waiting, job);
         if failed {
             self.fail_waiting(key);
-        } else if waiting == 0 && matches!(target, Target::Class(_)) {
+        } else if waiting == 0 {
             self.start(key);
         }
         (key, waiting > 0 || failed)
