@@ -15,6 +15,7 @@
 //!   way round.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use raybolt_core::calls::owner::{ActorKey, TaskKey};
 use raybolt_core::calls::queue::{Call, CallerId, Mode, Queue};
@@ -88,7 +89,8 @@ enum Phase<A> {
 /// What a runner is to do next.
 enum Next<A> {
     Create(Create<A>),
-    Call(Call<Box<dyn MethodJob<A>>>),
+    /// A call, and the lease that the actor holds.
+    Call(Call<Box<dyn MethodJob<A>>>, Option<LeaseKey>),
     Nothing,
 }
 
@@ -196,38 +198,57 @@ impl<A: Send + Sync + 'static> Actor<A> {
         }
     }
 
-    fn next(&self, counted: bool) -> Next<A> {
+    /// One visit to the queue ends the last call and fetches the next.
+    fn next(self: &Arc<Self>, counted: bool, ended: Option<(usize, Mode)>) -> Next<A> {
         let mut core = self.lock();
-        let next = core.next();
-        if counted && matches!(next, Next::Nothing) {
-            core.runners -= 1;
+        if let Some((group, mode)) = ended {
+            core.queue.finished(group, mode);
         }
-        if core.is_over() && matches!(core.phase, Phase::Alive) {
-            core.phase = Phase::Dead("its last handle was dropped".into());
-            let lease = core.lease.take();
-            drop(core);
-            self.bury(lease);
+        let next = core.next();
+        let nothing = matches!(next, Next::Nothing);
+        core.runners -= usize::from(counted && nothing);
+        if nothing && core.queue.running() == 0 {
+            self.settle_end(core);
+        } else if ended.is_some() && !core.queue.is_empty() {
+            self.see_to_runners(core); // What has ended may let several others start.
         }
         next
     }
 
+    /// With no call running: an actor that is over ends, and one that has ended is buried.
+    fn settle_end(&self, mut core: MutexGuard<'_, Core<A>>) {
+        if core.is_over() && matches!(core.phase, Phase::Alive) {
+            core.phase = Phase::Dead("its last handle was dropped".into());
+        }
+        if matches!(core.phase, Phase::Dead(_)) {
+            let lease = core.lease.take();
+            drop(core);
+            self.bury(lease);
+        }
+    }
+
     /// Runs up to `max` steps; says whether there may be more.
     fn run_slice(self: &Arc<Self>, max: u32, counted: bool, done: &dyn Fn() -> bool) -> bool {
+        let mut ended = None;
         for _ in 0..max {
-            if done() {
-                return true;
-            }
-            match self.next(counted) {
+            match self.next(counted, ended.take()) {
                 Next::Nothing => return false,
                 Next::Create(create) => self.create(create),
-                Next::Call(call) => self.run_call(call),
+                Next::Call(call, lease) => ended = self.run_call(call, lease),
             }
+            if done() {
+                break;
+            }
+        }
+        if let Some((group, mode)) = ended {
+            self.finished(group, mode);
         }
         true
     }
 
     fn create(self: &Arc<Self>, create: Create<A>) {
-        let context = self.context(TaskKey::null(), None);
+        let lease = self.lock().lease;
+        let context = self.context(TaskKey::null(), lease, None);
         let created = context::enter(context, create);
         match created {
             Ok(state) => {
@@ -249,30 +270,37 @@ impl<A: Send + Sync + 'static> Actor<A> {
         }
     }
 
-    fn run_call(self: &Arc<Self>, call: Call<Box<dyn MethodJob<A>>>) {
+    /// Runs a call; says what the queue has to be told now, if the call has ended.
+    fn run_call(
+        self: &Arc<Self>,
+        call: Call<Box<dyn MethodJob<A>>>,
+        lease: Option<LeaseKey>,
+    ) -> Option<(usize, Mode)> {
         let Call { task, group, mode, job } = call;
-        let context = self.context(task, job.deadline());
+        let context = self.context(task, lease, job.deadline());
         match job.run(self.state.clone(), context) {
-            Began::Ended(ended) => self.finished(task, group, mode, ended),
+            Began::Ended(ended) => {
+                self.session.conclude(task, 0, ended);
+                Some((group, mode))
+            }
             Began::Later(future) => {
                 let actor = self.clone();
                 self.session.spawn(async move {
                     let ended = future.await;
-                    actor.finished(task, group, mode, ended);
+                    actor.session.conclude(task, 0, ended);
+                    actor.finished(group, mode);
                 });
+                None
             }
         }
     }
 
-    fn finished(self: &Arc<Self>, task: TaskKey, group: usize, mode: Mode, ended: Ended) {
-        self.session.conclude(task, 0, ended);
+    /// A call has ended, and whoever ran it does not fetch the next.
+    fn finished(self: &Arc<Self>, group: usize, mode: Mode) {
         let mut core = self.lock();
         core.queue.finished(group, mode);
-        let dead_and_done = matches!(core.phase, Phase::Dead(_)) && core.queue.running() == 0;
-        if dead_and_done {
-            let lease = core.lease.take();
-            drop(core);
-            self.bury(lease);
+        if matches!(core.phase, Phase::Dead(_)) && core.queue.running() == 0 {
+            self.settle_end(core);
         } else {
             self.see_to_runners(core);
         }
@@ -322,9 +350,13 @@ impl<A: Send + Sync + 'static> Actor<A> {
         Error::new(Kind::ActorDied { actor, because })
     }
 
-    fn context(&self, task: TaskKey, deadline: Option<std::time::Instant>) -> Context {
+    fn context(
+        &self,
+        task: TaskKey,
+        lease: Option<LeaseKey>,
+        deadline: Option<Instant>,
+    ) -> Context {
         let caller = CallerId(context::ACTOR | self.key.data().as_ffi());
-        let lease = self.lock().lease;
         Context { task, attempt: 0, caller, lease, deadline, is_async: false }
     }
 
@@ -339,7 +371,8 @@ impl<A> Core<A> {
             Phase::Placed(create) => Next::Create(create),
             Phase::Alive => {
                 self.phase = Phase::Alive;
-                self.queue.start_next().map_or(Next::Nothing, Next::Call)
+                let lease = self.lease;
+                self.queue.start_next().map_or(Next::Nothing, |call| Next::Call(call, lease))
             }
             other => {
                 self.phase = other;

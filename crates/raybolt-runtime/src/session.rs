@@ -261,6 +261,16 @@ pub fn errors() -> Result<Vec<FailureReport>> {
     with(|session| session.failures.list())
 }
 
+/// Runs `wait`, which may block, while others use the CPU and the thread of the task that runs here.
+/// Outside a task it just runs it.
+pub fn blocking<R>(wait: impl FnOnce() -> R) -> R {
+    let current = CURRENT.load();
+    match current.as_ref() {
+        Some(session) => session.blocking(wait),
+        None => wait(),
+    }
+}
+
 /// Whether the task that runs here was asked to stop: cancelled, or past its deadline. Long tasks
 /// look now and then and return early; what they return is no longer wanted.
 pub fn is_cancelled() -> bool {

@@ -258,7 +258,8 @@ impl<J> Owner<J> {
         self.insert_object(Status::Ready)
     }
 
-    /// A task was submitted. Says whether it waits for arguments.
+    /// A task was submitted. Says whether it waits for arguments: a call that does not is ready from
+    /// the start, and nothing more is said about it.
     pub fn submit(&mut self, submit: Submit<J>) -> (TaskKey, bool) {
         let Submit { target, job, needs, returns, retries } = submit;
         let key = self.tasks.insert(Task {
@@ -279,7 +280,7 @@ impl<J> Owner<J> {
         task.state = State::Waiting(waiting, job);
         if failed {
             self.fail_waiting(key);
-        } else if waiting == 0 {
+        } else if waiting == 0 && matches!(target, Target::Class(_)) {
             self.start(key);
         }
         (key, waiting > 0 || failed)
