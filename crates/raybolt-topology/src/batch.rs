@@ -5,8 +5,6 @@
 //! delivery is (see `raybolt_core::flow::acks`). Tuples of several roots at once (joins) are rare, so their
 //! further anchors lie in a side list.
 
-use std::vec::IntoIter;
-
 use crate::collector::Collector;
 use crate::tuple::Tuple;
 
@@ -36,9 +34,10 @@ pub(crate) struct Origin {
 /// Tuples on their way to a bolt, which takes them one by one by [`Batch::next`].
 #[derive(Debug)]
 pub struct Batch<T> {
-    tuples: IntoIter<T>,
-    /// As many as tuples, or none.
-    anchors: IntoIter<Anchor>,
+    /// The next one last: taking it is then the cheapest there is, and the memory can be used again.
+    tuples: Vec<T>,
+    /// As many as tuples, in the same order, or none.
+    anchors: Vec<Anchor>,
     /// Further anchors: (position of the tuple, anchor), ascending.
     more: Vec<(u32, Anchor)>,
     /// How many tuples have been taken.
@@ -46,15 +45,29 @@ pub struct Batch<T> {
     origin: Origin,
 }
 
+/// Empty memory for the next batch.
+#[derive(Debug)]
+pub(crate) struct Spare<T> {
+    pub(crate) tuples: Vec<T>,
+    pub(crate) anchors: Vec<Anchor>,
+}
+
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Spare { tuples: Vec::new(), anchors: Vec::new() }
+    }
+}
+
 impl<T> Batch<T> {
     pub(crate) fn new(
-        tuples: Vec<T>,
-        anchors: Vec<Anchor>,
+        mut tuples: Vec<T>,
+        mut anchors: Vec<Anchor>,
         more: Vec<(u32, Anchor)>,
         origin: Origin,
     ) -> Self {
         debug_assert!(anchors.is_empty() || anchors.len() == tuples.len());
-        let (tuples, anchors) = (tuples.into_iter(), anchors.into_iter());
+        tuples.reverse();
+        anchors.reverse();
         Batch { tuples, anchors, more, taken: 0, origin }
     }
 
@@ -65,12 +78,12 @@ impl<T> Batch<T> {
 
     /// Whether all tuples have been taken.
     pub fn is_empty(&self) -> bool {
-        self.tuples.len() == 0
+        self.tuples.is_empty()
     }
 
     /// The tuples that are left, for a look ahead.
-    pub fn as_slice(&self) -> &[T] {
-        self.tuples.as_slice()
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.tuples.iter().rev()
     }
 
     pub(crate) fn origin(&self) -> Origin {
@@ -78,7 +91,15 @@ impl<T> Batch<T> {
     }
 
     pub(crate) fn is_tracked(&self) -> bool {
-        self.anchors.len() > 0
+        !self.anchors.is_empty()
+    }
+
+    /// The memory of a batch that has been worked off.
+    pub(crate) fn into_spare(self) -> Spare<T> {
+        let mut spare = Spare { tuples: self.tuples, anchors: self.anchors };
+        spare.tuples.clear();
+        spare.anchors.clear();
+        spare
     }
 
     /// The same batch with each tuple converted; of what cannot be, `refused` gets the error and the
@@ -91,8 +112,8 @@ impl<T> Batch<T> {
         let mut tuples = Vec::with_capacity(self.tuples.len());
         let mut anchors = Vec::with_capacity(self.anchors.len());
         let mut more = Vec::new();
-        let mut old_anchors = self.anchors;
-        for (position, tuple) in self.tuples.enumerate() {
+        let mut old_anchors = self.anchors.into_iter().rev();
+        for (position, tuple) in self.tuples.into_iter().rev().enumerate() {
             let anchor = old_anchors.next();
             let further = self.more.iter().filter(|(at, _)| *at as usize == position);
             let further = further.map(|(_, anchor)| *anchor);
@@ -127,10 +148,10 @@ impl<T: Tuple> Batch<T> {
         if ledger.fuel == 0 {
             return None;
         }
-        let tuple = self.tuples.next()?;
+        let tuple = self.tuples.pop()?;
         ledger.fuel -= 1;
         if ledger.follows() {
-            let anchor = self.anchors.next().unwrap_or(Anchor::NONE);
+            let anchor = self.anchors.pop().unwrap_or(Anchor::NONE);
             ledger.begin(anchor, tuple.request_id());
             if !self.more.is_empty() {
                 let at = self.taken;

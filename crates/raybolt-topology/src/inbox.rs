@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Spare};
 use crate::shared::{Place, Shared};
 use crate::task::Task;
 use crate::tuple::Tuple;
@@ -28,11 +28,12 @@ pub(crate) trait Sink<T>: Send + Sync {
     /// Queues a batch that was admitted.
     fn put(&self, batch: Batch<T>);
 
-    /// Queues a batch, or gives it back and remembers whom to wake when there is room.
-    fn push(&self, batch: Batch<T>, producer: &Arc<Task>) -> Result<(), Batch<T>> {
+    /// Queues a batch, or gives it back and remembers whom to wake when there is room. The producer
+    /// gets memory for its next batch in return.
+    fn push(&self, batch: Batch<T>, producer: &Arc<Task>) -> Result<Spare<T>, Batch<T>> {
         if self.admits(producer) {
             self.put(batch);
-            Ok(())
+            Ok(Spare::default())
         } else {
             Err(batch)
         }
@@ -54,7 +55,13 @@ struct Queue<T> {
     /// The sum of the batches' lengths.
     tuples: usize,
     waiting: Vec<Arc<Task>>,
+    /// Memory of batches that were worked off; at most [`SPARE_MAX`].
+    spare: Vec<Spare<T>>,
 }
+
+/// How much memory of old batches is kept for new ones. Allocating large blocks for each batch, on
+/// one thread, and freeing them on another, cost a quarter of the time of word count.
+const SPARE_MAX: usize = 4;
 
 /// What [`Inbox::take`] left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,13 +74,25 @@ pub(crate) enum Left {
 
 impl<T> Inbox<T> {
     pub(crate) fn new(consumer: Arc<Task>, tuples_max: usize) -> Arc<Self> {
-        let queue = Queue { batches: VecDeque::new(), tuples: 0, waiting: Vec::new() };
+        let queue =
+            Queue { batches: VecDeque::new(), tuples: 0, waiting: Vec::new(), spare: Vec::new() };
         Arc::new(Inbox { consumer, tuples_max, queue: Mutex::new(queue) })
     }
 
-    /// Moves batches to `taken` until they hold `tuples` tuples or none is left.
-    pub(crate) fn take(&self, tuples: usize, taken: &mut VecDeque<Batch<T>>) -> Left {
+    /// Moves batches to `taken` until they hold `tuples` tuples or none is left; takes the memory of old
+    /// ones back.
+    pub(crate) fn take(
+        &self,
+        tuples: usize,
+        taken: &mut VecDeque<Batch<T>>,
+        spare: &mut Vec<Spare<T>>,
+    ) -> Left {
         let mut queue = self.lock();
+        while queue.spare.len() < SPARE_MAX
+            && let Some(old) = spare.pop()
+        {
+            queue.spare.push(old);
+        }
         let mut count = 0;
         while count < tuples {
             let Some(batch) = queue.batches.pop_front() else { break };
@@ -128,11 +147,11 @@ impl<T: Send + Sync> Sink<T> for Inbox<T> {
     }
 
     /// The two above under one lock.
-    fn push(&self, batch: Batch<T>, producer: &Arc<Task>) -> Result<(), Batch<T>> {
+    fn push(&self, batch: Batch<T>, producer: &Arc<Task>) -> Result<Spare<T>, Batch<T>> {
         let mut queue = self.lock();
         if queue.admits(self.tuples_max, producer) {
             queue.put(batch);
-            Ok(())
+            Ok(queue.spare.pop().unwrap_or_default())
         } else {
             Err(batch)
         }

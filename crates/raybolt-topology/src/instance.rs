@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use raybolt_core::ids::RequestId;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Spare};
 use crate::bolt::{Bolt, BoltError};
 use crate::catch::caught;
 use crate::collector::Collector;
@@ -112,6 +112,8 @@ pub(crate) struct BoltInstance<O: Operator> {
     inbox: Arc<Inbox<O::In>>,
     /// Batches taken from the inbox.
     taken: VecDeque<Batch<O::In>>,
+    /// Memory of batches that were worked off.
+    spare: Vec<Spare<O::In>>,
     left: Left,
     collector: Collector<O::Out>,
     pace: Pace,
@@ -133,6 +135,7 @@ impl<O: Operator> BoltInstance<O> {
             context,
             inbox,
             taken: VecDeque::new(),
+            spare: Vec::new(),
             left: Left::Nothing,
             collector,
             pace: Pace::new(),
@@ -207,7 +210,8 @@ impl<O: Operator> BoltInstance<O> {
                 return;
             }
             let Some(batch) = self.taken.front_mut() else {
-                self.left = self.inbox.take(self.collector.ledger.fuel as usize, &mut self.taken);
+                let fuel = self.collector.ledger.fuel as usize;
+                self.left = self.inbox.take(fuel, &mut self.taken, &mut self.spare);
                 if self.taken.is_empty() {
                     return;
                 }
@@ -220,8 +224,10 @@ impl<O: Operator> BoltInstance<O> {
             let result = caught(|| operator.execute_batch(batch, collector));
             let taken = before - batch.len();
             collector.ledger.counters.executed += taken as u64;
-            if batch.is_empty() {
-                self.taken.pop_front();
+            if batch.is_empty()
+                && let Some(batch) = self.taken.pop_front()
+            {
+                self.spare.push(batch.into_spare());
             }
             match result {
                 Ok(Ok(())) => {
@@ -250,7 +256,7 @@ impl<O: Operator> BoltInstance<O> {
 
     /// Without a bolt that could work on them, tuples fail.
     fn refuse(&mut self) {
-        self.left = self.inbox.take(FUEL_MAX as usize, &mut self.taken);
+        self.left = self.inbox.take(FUEL_MAX as usize, &mut self.taken, &mut self.spare);
         while let Some(mut batch) = self.taken.pop_front() {
             self.collector.ledger.turn_to(batch.is_tracked());
             self.collector.ledger.fuel = u32::MAX;
@@ -309,6 +315,7 @@ impl<O: Operator> Body for BoltInstance<O> {
         self.pace.end(sample, &mut self.collector.ledger.counters);
         self.collector.end_slice();
         self.published.publish(&self.collector.ledger.counters);
+        self.spare.clear(); // What the inbox did not take back.
         let more = !self.taken.is_empty() || self.left == Left::Some;
         // Who is blocked, or works elsewhere at its limit, is woken when that ends.
         let can_go_on = !self.collector.ledger.blocked && self.collector.ledger.fuel == 0;

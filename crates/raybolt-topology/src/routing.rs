@@ -300,7 +300,10 @@ impl<T> Port<T> {
             return ledger.block();
         }
         match self.sink.push(batch, &ledger.task) {
-            Ok(()) => self.rouse(ledger, urgency),
+            Ok(spare) => {
+                (self.tuples, self.anchors) = (spare.tuples, spare.anchors);
+                self.rouse(ledger, urgency);
+            }
             Err(batch) => {
                 self.waiting.push_back(batch);
                 ledger.block();
@@ -311,7 +314,7 @@ impl<T> Port<T> {
     fn retry(&mut self, ledger: &mut Ledger) -> bool {
         while let Some(batch) = self.waiting.pop_front() {
             match self.sink.push(batch, &ledger.task) {
-                Ok(()) => self.rouse(ledger, Urgency::Full),
+                Ok(_) => self.rouse(ledger, Urgency::Full),
                 Err(batch) => {
                     self.waiting.push_front(batch);
                     return false;

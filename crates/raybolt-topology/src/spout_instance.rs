@@ -5,7 +5,7 @@
 //! room, too many trees are pending, or the spout has nothing.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use raybolt_core::flow::acks::FailReason;
 use raybolt_core::ids::RootId;
@@ -19,6 +19,9 @@ use crate::spout::{Next, Spout};
 use crate::stats::Published;
 use crate::task::{Body, Command, Slice, Task};
 use crate::wiring::Wiring;
+
+/// How long a spout that panicked waits before it is asked again.
+const PANIC_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct SpoutInstance<S: Spout> {
     prototype: S,
@@ -142,7 +145,9 @@ impl<S: Spout> SpoutInstance<S> {
                 }
                 Err(panic) => {
                     self.panicked(panic);
-                    return Slice::More;
+                    // A source that is broken must not take a whole core to say so.
+                    self.sleep(task, Instant::now() + PANIC_PAUSE);
+                    return Slice::Wait;
                 }
             }
         }
