@@ -58,10 +58,12 @@ fn a_failure_is_told_with_its_message_and_the_others_are_acked() {
             Fate::Failed(id, reason) => assert_eq!((id % 10, reason), (3, format!("not {id}"))),
         }
     }
+    // Counters are published at the end of the slice that tells the spout.
+    let numbers = || handle.stats().component("numbers").unwrap().clone();
+    until("all have been told", || numbers().sum(|it| it.acked + it.failed) == 100);
+    assert_eq!(numbers().sum(|it| it.failed), 10);
     let stats = handle.stats();
     assert_eq!(stats.component("picky").unwrap().sum(|it| it.failed), 10);
-    assert_eq!(stats.component("numbers").unwrap().sum(|it| it.failed), 10);
-    assert_eq!(stats.component("numbers").unwrap().sum(|it| it.acked), 90);
     assert_eq!(stats.errors_total, 10);
     assert_eq!(stats.errors[0].component, "picky");
 }
@@ -105,9 +107,11 @@ fn a_replayed_source_counts_everything_despite_failures_and_panics() {
     take(&is_done, 1);
     let expected: BTreeMap<_, _> = (0..5).map(|n| (format!("word{n}"), 400)).collect();
     assert_eq!(*counted.lock().unwrap(), expected);
-    let stats = handle.stats();
-    assert_eq!(stats.component("count").unwrap().sum(|it| it.panics), 143);
-    assert_eq!(stats.component("words").unwrap().sum(|it| it.failed), 286);
+    let sum = |component: &str, of: fn(&InstanceStats) -> u64| {
+        handle.stats().component(component).unwrap().sum(of)
+    };
+    until("the panics are published", || sum("count", |it| it.panics) == 143);
+    until("the failures are published", || sum("words", |it| it.failed) == 286);
 }
 
 #[test]
@@ -203,8 +207,8 @@ fn a_spout_is_not_asked_while_its_maximum_is_pending() {
     let handle = cluster.submit("pending", config, builder).unwrap();
     for round in 0..10 {
         let held = take(&held, 10);
-        let emitted = handle.stats().component("numbers").unwrap().sum(|it| it.emitted);
-        assert_eq!(emitted, 10 * (round + 1));
+        let emitted = || handle.stats().component("numbers").unwrap().sum(|it| it.emitted);
+        until("the counter is published", || emitted() == 10 * (round + 1));
         held.into_iter().for_each(Held::ack);
         take(&fates, 10);
     }
@@ -252,7 +256,8 @@ fn a_panic_is_recorded_with_its_place_and_the_instance_goes_on_afresh() {
     assert!(reason.starts_with("panicked at crates/raybolt-topology/tests/reliability.rs:"));
     assert!(reason.ends_with("state 2 of a clone at 1"), "{reason}");
     assert_eq!(prepared.load(Ordering::SeqCst), 3);
-    assert_eq!(handle.stats().component("fragile").unwrap().sum(|it| it.panics), 2);
+    let panics = || handle.stats().component("fragile").unwrap().sum(|it| it.panics);
+    until("the panics are published", || panics() == 2);
 }
 
 #[test]
