@@ -300,6 +300,9 @@ impl<O: Operator> BoltInstance<O> {
 
 impl<O: Operator> Body for BoltInstance<O> {
     fn slice(&mut self, task: &Arc<Task>) -> Slice {
+        // The notification that led to this slice may have been for a new batch. If the slice ends
+        // before it has looked, it must not be forgotten.
+        self.left = Left::Some;
         if !self.collector.unblock() {
             return Slice::Wait;
         }
