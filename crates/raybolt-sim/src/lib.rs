@@ -32,4 +32,4 @@ pub mod sweep;
 pub mod trace;
 mod worlds;
 
-pub use run::{Run, run_seed};
+pub use run::{Run, run_seed, run_with_lines};

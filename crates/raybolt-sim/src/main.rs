@@ -13,7 +13,8 @@ use clap::Parser;
 use raybolt_core::plant::Plant;
 use raybolt_core::suggest::Hint;
 use raybolt_sim::sweep::{Summary, sweep};
-use raybolt_sim::{Run, run_seed};
+use raybolt_sim::trace::LINES;
+use raybolt_sim::{Run, run_with_lines};
 use serde_json::json;
 
 /// Runs simulated clusters, each from one seed, and reports the first rule that is broken.
@@ -29,6 +30,9 @@ struct Args {
     /// Run this seed only, and show how it went.
     #[arg(long)]
     seed: Option<u64>,
+    /// With `--seed`: how many of the last lines to show, whether a rule was broken or not.
+    #[arg(long, value_name = "COUNT", requires = "seed", default_value_t = LINES)]
+    lines: usize,
     /// Plant a bug, to see that it is found; `list` names them.
     #[arg(long, value_name = "NAME|list")]
     plant: Option<String>,
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
     };
     let began = Instant::now();
     let summary = match args.seed {
-        Some(seed) => one(seed, plant),
+        Some(seed) => one(seed, plant, args.lines),
         None => many(&args, plant, began),
     };
     let seconds = began.elapsed().as_secs_f64();
@@ -84,9 +88,14 @@ fn list_plants(as_json: bool) {
     }
 }
 
-fn one(seed: u64, plant: Option<Plant>) -> Summary {
-    let run = run_seed(seed, plant);
-    eprintln!("seed {seed}: {}", run.options);
+fn one(seed: u64, plant: Option<Plant>, lines: usize) -> Summary {
+    let run = run_with_lines(seed, plant, lines);
+    if run.violation.is_none() {
+        eprintln!("seed {seed}: {}", run.options);
+        for line in &run.lines {
+            eprintln!("  {line}");
+        }
+    }
     let (events, virtual_us) = (run.events, run.virtual_us);
     let finding = run.violation.is_some().then_some(run);
     Summary { seeds: 1, events, virtual_us, finding }

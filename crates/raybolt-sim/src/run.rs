@@ -7,7 +7,7 @@ use std::sync::Once;
 use raybolt_core::plant::{Plant, Plants};
 
 use crate::clock::Micros;
-use crate::trace::{Trace, Violation};
+use crate::trace::{LINES, Trace, Violation};
 use crate::worlds;
 
 /// What came of one seed.
@@ -25,18 +25,19 @@ pub struct Run {
     pub hash: u64,
     /// The rule that was broken, if any.
     pub violation: Option<Violation>,
-    /// The last lines of the trace, if a rule was broken.
+    /// The last lines of what happened, if they were kept.
     pub lines: Vec<String>,
 }
 
 /// Runs one seed, with a bug planted or none.
 pub fn run_seed(seed: u64, plant: Option<Plant>) -> Run {
-    let run = run_once(seed, plant, false);
+    let run = run_with_lines(seed, plant, 0);
     // A failing seed is run again, this time with its lines kept: making them is most of the cost.
-    if run.violation.is_some() { run_once(seed, plant, true) } else { run }
+    if run.violation.is_some() { run_with_lines(seed, plant, LINES) } else { run }
 }
 
-fn run_once(seed: u64, plant: Option<Plant>, lines: bool) -> Run {
+/// Runs one seed, and keeps the last lines of what happened in any case.
+pub fn run_with_lines(seed: u64, plant: Option<Plant>, lines: usize) -> Run {
     let plants = plant.map_or(Plants::NONE, Plants::only);
     let mut trace = Trace::new(lines);
     let verdict = catch(|| worlds::run(seed, plants, &mut trace));

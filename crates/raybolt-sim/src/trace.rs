@@ -8,8 +8,8 @@ use std::fmt;
 
 use crate::clock::Micros;
 
-/// How many lines a failing seed's report shows.
-pub const LINES_MAX: usize = 60;
+/// How many lines a failing seed's report shows, unless more are asked for.
+pub const LINES: usize = 60;
 
 /// A rule that a machine broke, as its checker tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,16 +40,18 @@ pub struct Trace {
     hash: u64,
     events: u64,
     now: Micros,
-    lines: Option<VecDeque<String>>,
+    lines: VecDeque<String>,
+    lines_max: usize,
     /// Which world runs, and with which options; set first of all.
     pub options: String,
 }
 
 impl Trace {
-    /// An empty record; `lines`: whether to keep the last lines.
-    pub fn new(lines: bool) -> Self {
-        let lines = lines.then(VecDeque::new);
-        Trace { hash: 0xcbf2_9ce4_8422_2325, events: 0, now: 0, lines, options: String::new() }
+    /// An empty record that keeps so many lines, the last ones.
+    pub fn new(lines_max: usize) -> Self {
+        let lines = VecDeque::new();
+        let options = String::new();
+        Trace { hash: 0xcbf2_9ce4_8422_2325, events: 0, now: 0, lines, lines_max, options }
     }
 
     /// An event happens. `words` are what tells it from others.
@@ -65,11 +67,13 @@ impl Trace {
 
     /// Something worth a line that is no event of its own.
     pub fn line(&mut self, line: impl FnOnce() -> String) {
-        let Some(lines) = &mut self.lines else { return };
-        if lines.len() == LINES_MAX {
-            lines.pop_front();
+        if self.lines_max == 0 {
+            return;
         }
-        lines.push_back(format!("{:>10} us  {}", self.now, line()));
+        if self.lines.len() == self.lines_max {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(format!("{:>10} us  {}", self.now, line()));
     }
 
     /// Two runs that did the same have the same hash.
@@ -89,7 +93,7 @@ impl Trace {
 
     /// The last lines, oldest first.
     pub fn into_lines(self) -> Vec<String> {
-        self.lines.map(Vec::from).unwrap_or_default()
+        self.lines.into()
     }
 
     fn fold(&mut self, word: u64) {
@@ -104,7 +108,7 @@ mod tests {
     #[test]
     fn the_hash_tells_orders_apart_and_only_the_last_lines_are_kept() {
         let run = |events: &[u64]| {
-            let mut trace = Trace::new(true);
+            let mut trace = Trace::new(LINES);
             for event in events {
                 trace.event(*event, &[*event], || format!("event {event}"));
             }
@@ -112,7 +116,7 @@ mod tests {
         };
         assert_ne!(run(&[1, 2]).0, run(&[2, 1]).0);
         let many: Vec<_> = (0..100).collect();
-        assert_eq!(run(&many).1.len(), LINES_MAX);
-        assert!(run(&many).1[LINES_MAX - 1].ends_with("event 99"));
+        assert_eq!(run(&many).1.len(), LINES);
+        assert!(run(&many).1[LINES - 1].ends_with("event 99"));
     }
 }

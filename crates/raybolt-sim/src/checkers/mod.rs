@@ -4,4 +4,8 @@
 
 pub(crate) mod answers;
 pub(crate) mod completion;
+pub(crate) mod objects;
+pub(crate) mod order;
+pub(crate) mod resources;
 pub(crate) mod roots;
+pub(crate) mod tasks;

@@ -1,5 +1,6 @@
 //! The worlds: each runs some production machines among parties, links and faults of its own.
 
+mod calls;
 pub(crate) mod dag;
 mod flow;
 mod requests;
@@ -10,7 +11,7 @@ use crate::rng::Rng;
 use crate::trace::{Trace, Verdict};
 
 /// The worlds a seed may choose from.
-const WORLDS: [fn(Rng, Plants, &mut Trace) -> Verdict; 2] = [flow::run, requests::run];
+const WORLDS: [fn(Rng, Plants, &mut Trace) -> Verdict; 3] = [calls::run, flow::run, requests::run];
 
 /// Runs the world that the seed chooses.
 pub(crate) fn run(seed: u64, plants: Plants, trace: &mut Trace) -> Verdict {

@@ -1,0 +1,185 @@
+//! Follows every task from its submission to its end.
+//!
+//! # Checked
+//! - A task ends once, and its results are delivered once (OWN-2).
+//! - It is lent at most `1 + retries` times, to one worker at a time, and only with all arguments there
+//!   (OWN-3).
+//! - It is retried while retries are left, and failed without being run only if an argument failed.
+//! - None is forgotten.
+
+use std::collections::BTreeMap;
+
+use raybolt_core::calls::owner::{Attempt, ObjectKey, TaskKey};
+
+use crate::trace::{Verdict, require};
+
+const NAME: &str = "tasks";
+
+/// The truth about all tasks of one owner.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    tasks: BTreeMap<TaskKey, Task>,
+    /// Whether an object's task went well; nothing for those that are pending.
+    results: BTreeMap<ObjectKey, bool>,
+}
+
+#[derive(Debug)]
+struct Task {
+    is_call: bool,
+    retries: u32,
+    lent: u32,
+    state: State,
+    needs: Vec<ObjectKey>,
+    returns: Vec<ObjectKey>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It waits for arguments, for a worker, or for its turn.
+    Open,
+    Lent(Attempt),
+    /// It is going to be failed without being run.
+    Failing,
+    Ended,
+}
+
+impl Tasks {
+    /// An object is there from the start.
+    pub fn put(&mut self, object: ObjectKey) {
+        self.results.insert(object, true);
+    }
+
+    /// A task was submitted.
+    pub fn submitted(
+        &mut self,
+        key: TaskKey,
+        is_call: bool,
+        retries: u32,
+        needs: Vec<ObjectKey>,
+        returns: Vec<ObjectKey>,
+    ) {
+        let task = Task { is_call, retries, lent: 0, state: State::Open, needs, returns };
+        self.tasks.insert(key, task);
+    }
+
+    /// A task was handed to a worker, or a call to its actor.
+    pub fn lent(&mut self, key: TaskKey, attempt: Attempt) -> Verdict {
+        let task = &self.tasks[&key];
+        let fits = task.state == State::Open && attempt == task.lent;
+        require(fits, NAME, || format!("{key:?} is lent as attempt {attempt}: {task:?}"))?;
+        require(task.lent <= task.retries, NAME, || {
+            format!("OWN-3: {key:?} is lent once too often: {task:?}")
+        })?;
+        let missing = task.needs.iter().find(|need| self.results.get(need) != Some(&true));
+        require(missing.is_none(), NAME, || {
+            format!("{key:?} is lent, but its argument {missing:?} is not there")
+        })?;
+        let task = self.of(key);
+        task.state = State::Lent(attempt);
+        task.lent += 1;
+        Ok(())
+    }
+
+    /// Whether an answer for this attempt is the one awaited.
+    pub fn is_current(&self, key: TaskKey, attempt: Attempt) -> bool {
+        let task = &self.tasks[&key];
+        match task.state {
+            State::Open => task.is_call,
+            State::Lent(lent) => lent == attempt,
+            State::Failing => true,
+            State::Ended => false,
+        }
+    }
+
+    /// An attempt failed or was lost; the owner says whether it is queued again.
+    pub fn retried(&mut self, key: TaskKey, attempt: Attempt, again: Option<bool>) -> Verdict {
+        let current = self.is_current(key, attempt);
+        let task = self.of(key);
+        let expected = current.then_some(!task.is_call && task.lent <= task.retries);
+        require(again == expected, NAME, || {
+            format!("OWN-3: a retry of {key:?} gives {again:?} instead of {expected:?}: {task:?}")
+        })?;
+        if again == Some(true) {
+            task.state = State::Open;
+        }
+        Ok(())
+    }
+
+    /// The owner wants a task failed, since an argument failed.
+    pub fn argument_failed(&mut self, key: TaskKey) -> Verdict {
+        let task = &self.tasks[&key];
+        let failed = task.needs.iter().any(|need| self.results.get(need) == Some(&false));
+        require(failed && task.state == State::Open, NAME, || {
+            format!("{key:?} is failed for its arguments, which did not fail: {task:?}")
+        })?;
+        self.of(key).state = State::Failing;
+        Ok(())
+    }
+
+    /// The owner gave a task back that had not started, since somebody cancelled it.
+    pub fn taken_back(&mut self, key: TaskKey) -> Verdict {
+        let task = self.of(key);
+        require(task.state == State::Open, NAME, || format!("{key:?} is taken back: {task:?}"))?;
+        task.state = State::Failing;
+        Ok(())
+    }
+
+    /// Whether it is a call of an actor.
+    pub fn is_call(&self, key: TaskKey) -> bool {
+        self.tasks[&key].is_call
+    }
+
+    /// Whether a task has ended.
+    pub fn has_ended(&self, key: TaskKey) -> bool {
+        self.tasks[&key].state == State::Ended
+    }
+
+    /// The owner took an answer, or refused it. Returns (needs, returns) of a task that has ended now.
+    pub fn answered(
+        &mut self,
+        key: TaskKey,
+        attempt: Attempt,
+        success: bool,
+        accepted: bool,
+    ) -> Verdict<Option<(Vec<ObjectKey>, Vec<ObjectKey>)>> {
+        let current = self.is_current(key, attempt);
+        let task = &self.tasks[&key];
+        require(accepted == current, NAME, || {
+            format!(
+                "OWN-2: attempt {attempt} of {key:?} is answered, accepted: {accepted}: {task:?}"
+            )
+        })?;
+        if !accepted {
+            return Ok(None);
+        }
+        let task = self.of(key);
+        task.state = State::Ended;
+        let (needs, returns) = (task.needs.clone(), task.returns.clone());
+        for object in &returns {
+            let before = self.results.insert(*object, success);
+            require(before.is_none(), NAME, || format!("OWN-2: {object:?} is delivered twice"))?;
+        }
+        Ok(Some((needs, returns)))
+    }
+
+    /// Whether an object is there: with a value, with an error, or not yet.
+    pub fn result(&self, object: ObjectKey) -> Option<bool> {
+        self.results.get(&object).copied()
+    }
+
+    /// What has not ended, and what it waits for.
+    pub fn waiting(&self) -> Vec<String> {
+        let open = self.tasks.iter().filter(|(_, task)| task.state != State::Ended);
+        open.map(|(key, task)| {
+            let pending: Vec<_> =
+                task.needs.iter().filter(|need| !self.results.contains_key(need)).collect();
+            let what = if pending.is_empty() { "a worker" } else { "its arguments" };
+            format!("{key:?} for {what} {pending:?}: {task:?}")
+        })
+        .collect()
+    }
+
+    fn of(&mut self, key: TaskKey) -> &mut Task {
+        self.tasks.get_mut(&key).expect("the world speaks of tasks that were submitted")
+    }
+}
