@@ -8,7 +8,7 @@ use raybolt_core::calls::owner::{ClassId, Submit, Target};
 use raybolt_core::calls::scheduler::Demand;
 use raybolt_wire::Value;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Held};
 use crate::context;
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
@@ -49,6 +49,7 @@ fn try_submit<A: Arguments, O: Output>(
     }
     let retries = options.settings().and_then(|set| set.max_retries).unwrap_or(MAX_RETRIES);
     let (cells, refs) = O::pending(session.epoch);
+    cells.configure(&options);
     let needs = args.needs().into_boxed_slice();
     let place = cells.clone();
     let job = Box::new(TaskJob { function, args, cells, run, options: options.clone() });
@@ -116,27 +117,21 @@ pub(crate) fn watch_deadline(
 /// Stores a value, which any number of tasks may then take by reference.
 ///
 /// # Errors
-/// Without a session, or when the value cannot be serialized.
+/// Without a session, when the value cannot be serialized, or when the session's store is full.
 pub fn put<T: Value>(value: T) -> Result<ObjectRef<T>> {
     let bytes = raybolt_wire::value::check(&value).map_err(|error| {
         Error::new(Kind::Encode { task: "put".into(), because: error.to_string() })
     })?;
     session::with(|session| {
-        let object = ObjectRef::pending(session.epoch);
-        object.0.hold.set_size(bytes);
-        let first = object.0.slot.set(Ok(value)).is_ok();
-        debug_assert!(first, "nobody else has the object yet");
-        let key = session.act(|hub| {
-            hub.bytes += bytes as i64;
+        ObjectRef::stored(session, value, bytes, |hub| {
+            hub.check_room(bytes)?;
             hub.copies += 1;
-            hub.owner.put()
-        });
-        object.0.hold.set_key(key);
-        object
-    })
+            Ok(())
+        })
+    })?
 }
 
-/// What [`get`] takes: one reference, or several.
+/// What [`get`] takes: a reference, several in a slice or vector, or a tuple of them.
 pub trait Get {
     /// What comes back.
     type Value;
@@ -198,6 +193,49 @@ impl<T: Value, const N: usize> Get for &[ObjectRef<T>; N] {
         self.as_slice().get_until(deadline)
     }
 }
+
+/// Taken by value, what nobody else can reach is not copied.
+impl<T: Value> Get for ObjectRef<T> {
+    type Value = T;
+
+    fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<T> {
+        if !self.0.slot.is_set() {
+            wait_for(&self, deadline)?.as_ref().map(drop).map_err(Clone::clone)?;
+        }
+        match self.error() {
+            Some(error) => Err(error),
+            None => Ok(Held::Shared(self).into_owned()),
+        }
+    }
+}
+
+impl<T: Value> Get for Vec<ObjectRef<T>> {
+    type Value = Vec<T>;
+
+    fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<Vec<T>> {
+        self.into_iter().map(|object| object.get_until(deadline)).collect()
+    }
+}
+
+macro_rules! get_tuple {
+    ($($name:ident)+) => {
+        impl<$($name: Get),+> Get for ($($name,)+) {
+            type Value = ($($name::Value,)+);
+
+            #[allow(non_snake_case, reason = "one body for every length of tuple")]
+            fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<Self::Value> {
+                let ($($name,)+) = self;
+                Ok(($($name.get_until(deadline)?,)+))
+            }
+        }
+    };
+}
+
+get_tuple!(A B);
+get_tuple!(A B C);
+get_tuple!(A B C D);
+get_tuple!(A B C D E);
+get_tuple!(A B C D E F);
 
 /// Waits until an object's value is there.
 pub(crate) fn settle<T: Value>(object: &ObjectRef<T>) -> Result<()> {

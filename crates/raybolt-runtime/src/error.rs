@@ -65,6 +65,15 @@ pub enum Kind {
         /// What the value's type said.
         because: String,
     },
+    /// The store has no room for a value.
+    StoreFull {
+        /// Bytes of the value.
+        needed: usize,
+        /// Bytes of the objects that are there.
+        used: usize,
+        /// The store's size in bytes.
+        limit: usize,
+    },
     /// The actor is gone.
     ActorDied {
         /// The actor's name.
@@ -81,8 +90,6 @@ pub enum Kind {
     },
     /// No actor of this name, or another one has it.
     ActorName(String),
-    /// A generator failed to make more items, or the stream was used after its end.
-    Stream(String),
 }
 
 /// A failure of user code, as data: it crosses processes.
@@ -103,7 +110,8 @@ pub struct TaskError {
 }
 
 impl Error {
-    pub(crate) fn new(kind: Kind) -> Self {
+    /// An error of this kind.
+    pub fn new(kind: Kind) -> Self {
         Error(Arc::new(kind))
     }
 
@@ -159,10 +167,10 @@ impl Error {
             Kind::Timeout { .. } => "timeout",
             Kind::Unschedulable { .. } => "unschedulable",
             Kind::Encode { .. } => "encode",
+            Kind::StoreFull { .. } => "store-full",
             Kind::ActorDied { .. } => "actor-died",
             Kind::ActorBusy { .. } => "actor-busy",
             Kind::ActorName(_) => "actor-name",
-            Kind::Stream(_) => "stream",
         }
     }
 }
@@ -207,12 +215,16 @@ impl fmt::Display for Error {
                 write!(f, "`{task}` can never run: it {because} (`Builder::resource`)")
             }
             Kind::Encode { task, because } => write!(f, "`{task}`: {because}"),
+            Kind::StoreFull { needed, used, limit } => write!(
+                f,
+                "no room for {needed} bytes: objects fill {used} of {limit} bytes; drop references or raise `object_store_memory`"
+            ),
             Kind::ActorDied { actor, because } => write!(f, "actor `{actor}` is gone: {because}"),
             Kind::ActorBusy { actor, pending_max } => write!(
                 f,
                 "actor `{actor}` has {pending_max} calls waiting, as many as it allows (`max_pending_calls`)"
             ),
-            Kind::ActorName(message) | Kind::Stream(message) => write!(f, "{message}"),
+            Kind::ActorName(message) => write!(f, "{message}"),
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::call::watch_deadline;
 use crate::context;
 use crate::error::{Error, Kind, Result, TaskError};
 use crate::job::{Ended, Failure, returned};
-use crate::method::{Method, MethodJob, TypedCall};
-use crate::options::TaskOptions;
+use crate::method::{Method, MethodJob, TypedCall, call_name};
+use crate::options::{CallOptions, TaskOptions};
 use crate::output::{Cells, Output};
 use crate::panics;
 use crate::session::{self, Session};
@@ -251,7 +251,7 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
     pub fn call<X, O>(
         &self,
         method: Method<A, X::Held, O>,
-        options: TaskOptions,
+        options: CallOptions,
         args: X,
     ) -> O::Refs
     where
@@ -260,7 +260,9 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
         O: Output,
     {
         match &self.0.0 {
-            Ok(actor) => try_call(actor, method, options, args).unwrap_or_else(O::failed),
+            Ok(actor) => {
+                try_call(actor, method, options.into_inner(), args).unwrap_or_else(O::failed)
+            }
             Err(error) => O::failed(error.clone()),
         }
     }
@@ -305,14 +307,19 @@ where
 {
     let Method { name, group, body } = method;
     let session = &actor.session;
+    if let Some(error) = options.settings().and_then(|set| set.error.clone()) {
+        return Err(error);
+    }
     let (_, copies) = args.check().map_err(|error| {
-        Error::new(Kind::Encode { task: name.into(), because: error.to_string() })
+        let task = call_name(name, &options).to_owned();
+        Error::new(Kind::Encode { task, because: error.to_string() })
     })?;
     let inherited = context::current().and_then(|context| context.deadline);
     if inherited.is_some() || options.settings().is_some() {
         options.fix_deadline(Instant::now(), inherited);
     }
     let (cells, refs) = O::pending(session.epoch);
+    cells.configure(&options);
     let needs = args.needs().into_boxed_slice();
     let place = cells.clone();
     let call = Box::new(TypedCall { name, body, args, cells, options: options.clone() });
@@ -336,7 +343,7 @@ where
         session.conclude(task, 0, Ended::Failed);
     }
     if options.until().is_some() {
-        watch_deadline(session, name.to_owned(), &options, &place);
+        watch_deadline(session, call_name(name, &options).to_owned(), &options, &place);
     }
     Ok(refs)
 }

@@ -12,6 +12,7 @@ use raybolt_core::calls::scheduler::{
 use slotmap::{Key, SlotMap};
 
 use crate::actor::AnyActor;
+use crate::error::{Error, Kind};
 use crate::job::Job;
 
 /// What is to be done once the hub's lock is released.
@@ -54,21 +55,35 @@ pub(crate) struct Hub {
     /// Bytes of the values that are there, about.
     /// A value may be counted after it was let go: for a moment the sum can be negative.
     pub(crate) bytes: i64,
+    /// How many bytes `put` may fill.
+    pub(crate) bytes_max: Option<usize>,
     /// How many values were copied into the store.
     pub(crate) copies: u64,
     pub(crate) ended: bool,
 }
 
 impl Hub {
-    pub(crate) fn new(resources: &Demand) -> Self {
+    pub(crate) fn new(resources: &Demand, bytes_max: Option<usize>) -> Self {
         Hub {
             owner: Owner::new(),
             scheduler: Scheduler::new(resources),
             actors: SlotMap::with_key(),
             placing: BTreeMap::new(),
             bytes: 0,
+            bytes_max,
             copies: 0,
             ended: false,
+        }
+    }
+
+    /// Whether a value of so many bytes may be stored.
+    pub(crate) fn check_room(&self, needed: usize) -> Result<(), Error> {
+        let used = self.bytes.max(0) as usize;
+        match self.bytes_max {
+            Some(limit) if used.saturating_add(needed) > limit => {
+                Err(Error::new(Kind::StoreFull { needed, used, limit }))
+            }
+            _ => Ok(()),
         }
     }
 

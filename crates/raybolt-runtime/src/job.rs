@@ -61,14 +61,19 @@ impl Failure {
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What calling the function gave.
-pub enum Step<O> {
+pub enum Step<O: Output> {
     /// It has run.
     Done(Result<O, Failure>),
     /// It is async.
     Later(Later<Result<O, Failure>>),
+    /// It makes its values one by one, and needs to know where they go.
+    Into(Maker<O>),
 }
 
-impl<O> Step<O> {
+/// Makes values and puts them where they go, in the name of a task.
+type Maker<O> = Box<dyn FnOnce(&str, &<O as Output>::Cells) -> Result<O, Failure> + Send>;
+
+impl<O: Output> Step<O> {
     /// The outcome of a function that returns at once.
     pub fn done(result: Result<O, Failure>) -> Self {
         Step::Done(result)
@@ -78,6 +83,25 @@ impl<O> Step<O> {
     pub fn later(future: impl Future<Output = Result<O, Failure>> + Send + 'static) -> Self {
         Step::Later(Box::pin(future))
     }
+
+    /// The outcome of a generator: it runs when it knows its task's name and where its items go.
+    pub fn into(make: impl FnOnce(&str, &O::Cells) -> Result<O, Failure> + Send + 'static) -> Self {
+        Step::Into(Box::new(make))
+    }
+
+    fn run(self, task: &str, cells: &O::Cells) -> Ran<O> {
+        match self {
+            Step::Done(result) => Ran::Done(result),
+            Step::Later(future) => Ran::Later(future),
+            Step::Into(make) => Ran::Done(make(task, cells)),
+        }
+    }
+}
+
+/// A step that has been taken.
+enum Ran<O> {
+    Done(Result<O, Failure>),
+    Later(Later<Result<O, Failure>>),
 }
 
 /// How an attempt ended.
@@ -136,13 +160,14 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
         let name = task_name(function, &options);
         let held = args.hold();
         let attempt = context.attempt;
-        match panics::catch(name, attempt, || context::enter(context, || run(held))) {
-            Ok(Step::Done(result)) => {
+        let begin = || context::enter(context, || run(held).run(name, &cells));
+        match panics::catch(name, attempt, begin) {
+            Ok(Ran::Done(result)) => {
                 let result = result.map_err(|failure| returned(name, attempt, &failure));
                 Began::Ended(conclude(name, result, &cells, retry))
             }
             Err(error) => Began::Ended(conclude::<A, O>(name, Err(error), &cells, retry)),
-            Ok(Step::Later(future)) => {
+            Ok(Ran::Later(future)) => {
                 let options = options.clone();
                 let future =
                     Within::new(context, CatchPanic { future, function, options, attempt });

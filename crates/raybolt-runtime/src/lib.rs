@@ -23,6 +23,7 @@ mod panics;
 pub mod pool;
 pub mod session;
 pub mod slot;
+pub mod stream;
 mod sync;
 pub mod timer;
 pub mod turn;

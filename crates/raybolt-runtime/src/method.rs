@@ -16,10 +16,11 @@ use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
 use crate::panics;
 
-type Later<'a, O> = Pin<Box<dyn Future<Output = Result<O, Failure>> + Send + 'a>>;
+/// What an async method returns.
+pub type MethodFuture<'a, O> = Pin<Box<dyn Future<Output = Result<O, Failure>> + Send + 'a>>;
 
 /// A method, as its macro declares it once.
-pub struct Method<A, H, O> {
+pub struct Method<A, H, O: Output> {
     /// `Type::method`.
     pub name: &'static str,
     /// Its concurrency group: an index into the class's, 0 for the default one.
@@ -29,33 +30,39 @@ pub struct Method<A, H, O> {
 }
 
 /// What a method runs, and whether others may run beside it.
-pub enum Body<A, H, O> {
+pub enum Body<A, H, O: Output> {
     /// `fn(&mut self, ..)`
     Exclusive(fn(&mut A, H) -> Result<O, Failure>),
     /// `fn(&self, ..)`
     Shared(fn(&A, H) -> Result<O, Failure>),
     /// `async fn(&mut self, ..)`
-    AsyncExclusive(for<'a> fn(&'a mut A, H) -> Later<'a, O>),
+    AsyncExclusive(for<'a> fn(&'a mut A, H) -> MethodFuture<'a, O>),
     /// `async fn(&self, ..)`
-    AsyncShared(for<'a> fn(&'a A, H) -> Later<'a, O>),
+    AsyncShared(for<'a> fn(&'a A, H) -> MethodFuture<'a, O>),
+    /// `fn(&mut self, ..) -> impl Iterator`
+    ExclusiveInto(fn(&mut A, H, &str, &O::Cells) -> Result<O, Failure>),
+    /// `fn(&self, ..) -> impl Iterator`
+    SharedInto(fn(&A, H, &str, &O::Cells) -> Result<O, Failure>),
 }
 
-impl<A, H, O> Body<A, H, O> {
+impl<A, H, O: Output> Body<A, H, O> {
     pub(crate) fn mode(&self) -> Mode {
         match self {
-            Body::Exclusive(_) | Body::AsyncExclusive(_) => Mode::Exclusive,
-            Body::Shared(_) | Body::AsyncShared(_) => Mode::Shared,
+            Body::Exclusive(_) | Body::AsyncExclusive(_) | Body::ExclusiveInto(_) => {
+                Mode::Exclusive
+            }
+            Body::Shared(_) | Body::AsyncShared(_) | Body::SharedInto(_) => Mode::Shared,
         }
     }
 }
 
-impl<A, H, O> Clone for Body<A, H, O> {
+impl<A, H, O: Output> Clone for Body<A, H, O> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<A, H, O> Copy for Body<A, H, O> {}
+impl<A, H, O: Output> Copy for Body<A, H, O> {}
 
 /// A call of an actor of type `A`.
 pub(crate) trait MethodJob<A>: Send {
@@ -84,40 +91,56 @@ where
     O: Output,
 {
     fn run(self: Box<Self>, state: Arc<RwLock<Option<A>>>, context: Context) -> Began {
-        let TypedCall { name, body, args, cells, .. } = *self;
+        let TypedCall { name, body, args, cells, options } = *self;
         let held = args.hold();
+        let called = call_name(name, &options);
         let result = match body {
             Body::Exclusive(run) => {
                 let mut state = state.try_write().expect(FREE);
                 let state = state.as_mut().expect(CREATED);
-                panics::catch(name, 0, || context::enter(context, || run(state, held)))
+                panics::catch(called, 0, || context::enter(context, || run(state, held)))
             }
             Body::Shared(run) => {
                 let state = state.try_read().expect(FREE);
                 let state = state.as_ref().expect(CREATED);
-                panics::catch(name, 0, || context::enter(context, || run(state, held)))
+                panics::catch(called, 0, || context::enter(context, || run(state, held)))
+            }
+            Body::ExclusiveInto(run) => {
+                let mut state = state.try_write().expect(FREE);
+                let state = state.as_mut().expect(CREATED);
+                let run = || run(state, held, called, &cells);
+                panics::catch(called, 0, || context::enter(context, run))
+            }
+            Body::SharedInto(run) => {
+                let state = state.try_read().expect(FREE);
+                let state = state.as_ref().expect(CREATED);
+                let run = || run(state, held, called, &cells);
+                panics::catch(called, 0, || context::enter(context, run))
             }
             Body::AsyncExclusive(run) => {
-                return later(name, cells, context, async move {
+                return later(name, options.clone(), cells, context, async move {
                     let mut state = state.try_write().expect(FREE);
-                    CatchPanic { name, future: run(state.as_mut().expect(CREATED), held) }.await
+                    let future = run(state.as_mut().expect(CREATED), held);
+                    CatchPanic { name, options, future }.await
                 });
             }
             Body::AsyncShared(run) => {
-                return later(name, cells, context, async move {
+                return later(name, options.clone(), cells, context, async move {
                     let state = state.try_read().expect(FREE);
-                    CatchPanic { name, future: run(state.as_ref().expect(CREATED), held) }.await
+                    let future = run(state.as_ref().expect(CREATED), held);
+                    CatchPanic { name, options, future }.await
                 });
             }
         };
         let result =
-            result.and_then(|result| result.map_err(|failure| returned(name, 0, &failure)));
-        Began::Ended(conclude::<O>(name, result, &cells))
+            result.and_then(|result| result.map_err(|failure| returned(called, 0, &failure)));
+        Began::Ended(conclude::<O>(called, result, &cells))
     }
 
     fn fail(self: Box<Self>, error: Option<Error>) {
         let error = error.or_else(|| self.args.error()).unwrap_or_else(|| {
-            Error::new(Kind::Invalid(format!("an argument of `{}` failed", self.name)))
+            let name = call_name(self.name, &self.options);
+            Error::new(Kind::Invalid(format!("an argument of `{name}` failed")))
         });
         self.cells.fail(&error);
     }
@@ -127,14 +150,20 @@ where
     }
 }
 
+/// The call's own name, if its options give it one.
+pub(crate) fn call_name<'a>(method: &'a str, options: &'a TaskOptions) -> &'a str {
+    options.settings().and_then(|set| set.name.as_deref()).unwrap_or(method)
+}
+
 fn later<O: Output>(
     name: &'static str,
+    options: TaskOptions,
     cells: O::Cells,
     context: Context,
     future: impl Future<Output = Result<O, Box<TaskError>>> + Send + 'static,
 ) -> Began {
     let future = Within::new(context, future);
-    Began::Later(Box::pin(async move { conclude(name, future.await, &cells) }))
+    Began::Later(Box::pin(async move { conclude(call_name(name, &options), future.await, &cells) }))
 }
 
 fn conclude<O: Output>(name: &str, result: Result<O, Box<TaskError>>, cells: &O::Cells) -> Ended {
@@ -147,7 +176,8 @@ fn conclude<O: Output>(name: &str, result: Result<O, Box<TaskError>>, cells: &O:
 /// A method's future; a panic while it is polled becomes an error.
 struct CatchPanic<'a, O> {
     name: &'static str,
-    future: Later<'a, O>,
+    options: TaskOptions,
+    future: MethodFuture<'a, O>,
 }
 
 impl<O> Future for CatchPanic<'_, O> {
@@ -157,8 +187,9 @@ impl<O> Future for CatchPanic<'_, O> {
         mut self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
-        let name = self.name;
-        match panics::catch(name, 0, || self.future.as_mut().poll(cx)) {
+        let CatchPanic { name, options, future } = &mut *self;
+        let name = call_name(name, options);
+        match panics::catch(name, 0, || future.as_mut().poll(cx)) {
             Ok(polled) => {
                 polled.map(|result| result.map_err(|failure| returned(name, 0, &failure)))
             }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use slotmap::{Key, KeyData};
 
 use crate::error::{Error, Result};
-use crate::session;
+use crate::hub::Hub;
+use crate::session::{self, Session};
 use crate::slot::Slot;
 
 /// A reference to an immutable value that is there, or will be: what a task returns at once.
@@ -43,6 +44,26 @@ impl<T> ObjectRef<T> {
     /// A reference whose value will be set by a task of session `epoch`.
     pub(crate) fn pending(epoch: u32) -> Self {
         ObjectRef(Arc::new(Object { hold: Hold::new(epoch), slot: Slot::new() }))
+    }
+
+    /// A reference to a value that is there, about `bytes` long, if the hub admits it.
+    pub(crate) fn stored(
+        session: &Arc<Session>,
+        value: T,
+        bytes: usize,
+        admit: impl FnOnce(&mut Hub) -> Result<()>,
+    ) -> Result<Self> {
+        let object = Self::pending(session.epoch);
+        let first = object.0.slot.set(Ok(value)).is_ok();
+        debug_assert!(first, "nobody else has the object yet");
+        let key = session.act(|hub| {
+            admit(hub)?;
+            hub.bytes += bytes as i64;
+            Ok(hub.owner.put())
+        })?;
+        object.0.hold.set_size(bytes);
+        object.0.hold.set_key(key);
+        Ok(object)
     }
 
     /// A reference to a value, or an error, that belongs to no session.
@@ -134,12 +155,12 @@ impl<'de, T> Deserialize<'de> for ObjectRef<T> {
 }
 
 impl Hold {
-    fn new(epoch: u32) -> Self {
+    pub(crate) fn new(epoch: u32) -> Self {
         let null = ObjectKey::null().data().as_ffi();
         Hold { epoch, key: AtomicU64::new(null), size: AtomicUsize::new(0) }
     }
 
-    fn key(&self) -> ObjectKey {
+    pub(crate) fn key(&self) -> ObjectKey {
         // Written once, before anyone but the submitting thread sees the object.
         KeyData::from_ffi(self.key.load(Ordering::Relaxed)).into()
     }

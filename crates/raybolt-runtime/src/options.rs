@@ -35,6 +35,7 @@ pub(crate) struct Set {
     /// The deadline as a time, and how long it was given; set when the task is submitted.
     pub(crate) until: Option<(Instant, Duration)>,
     pub(crate) strategy: Strategy,
+    pub(crate) stream_buffer: Option<usize>,
     pub(crate) error: Option<Error>,
 }
 
@@ -88,6 +89,14 @@ impl TaskOptions {
         self.set(|set| set.strategy = strategy)
     }
 
+    /// How many items of a generator may wait to be taken; 1,000 by default.
+    pub fn stream_buffer(self, items: usize) -> Self {
+        self.set(|set| match items {
+            0 => set.error = Some(Error::new(Kind::Invalid(STREAM_BUFFER_ZERO.into()))),
+            items => set.stream_buffer = Some(items),
+        })
+    }
+
     pub(crate) fn settings(&self) -> Option<&Set> {
         self.0.as_deref()
     }
@@ -108,6 +117,46 @@ impl TaskOptions {
     fn set(mut self, change: impl FnOnce(&mut Set)) -> Self {
         change(self.0.get_or_insert_default());
         self
+    }
+}
+
+const STREAM_BUFFER_ZERO: &str = "`stream_buffer` must be at least 1";
+
+/// How one call of an actor is to be made.
+///
+/// ```
+/// use raybolt_runtime::options::CallOptions;
+/// use std::time::Duration;
+///
+/// let options = CallOptions::new().name("refill").deadline(Duration::from_secs(2));
+/// # drop(options);
+/// ```
+#[derive(Clone, Default)]
+pub struct CallOptions(TaskOptions);
+
+impl CallOptions {
+    /// A call like any other.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A name for messages, instead of the method's.
+    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
+        CallOptions(self.0.name(name))
+    }
+
+    /// How long the call may take from now on, waiting included. Tasks that it calls have no more.
+    pub fn deadline(self, after: Duration) -> Self {
+        CallOptions(self.0.deadline(after))
+    }
+
+    /// How many items of a generator may wait to be taken; 1,000 by default.
+    pub fn stream_buffer(self, items: usize) -> Self {
+        CallOptions(self.0.stream_buffer(items))
+    }
+
+    pub(crate) fn into_inner(self) -> TaskOptions {
+        self.0
     }
 }
 

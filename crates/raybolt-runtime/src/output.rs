@@ -8,6 +8,7 @@ use raybolt_wire::Value;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::object::{AnyObject, Object, ObjectRef};
+use crate::options::TaskOptions;
 
 /// What a task returns when it succeeds.
 pub trait Output: Sized + Send + 'static {
@@ -28,6 +29,9 @@ pub trait Cells: Clone + Send + Sync + 'static {
     /// Registers them with their owner.
     #[doc(hidden)]
     fn expect(&self, owner: &mut Owner<Box<dyn Job>>) -> Returns;
+    /// Takes from the options what concerns the places.
+    #[doc(hidden)]
+    fn configure(&self, _options: &TaskOptions) {}
     /// Puts an error in place of each value that is not there yet.
     fn fail(&self, error: &Error);
     /// Whether somebody waits for one of them.

@@ -31,6 +31,7 @@ use crate::job::{Began, Ended};
 use crate::lease::Server;
 use crate::names::Names;
 use crate::pool::{self, Pool};
+use crate::stream::Stalled;
 use crate::timer::Timer;
 
 /// How many threads a session may have, blocked ones included.
@@ -50,6 +51,7 @@ pub struct Builder {
     gpus: f64,
     resources: Vec<(String, f64)>,
     worker_threads: Option<usize>,
+    object_store_memory: Option<usize>,
 }
 
 /// The session of this process, as the machinery sees it.
@@ -62,6 +64,7 @@ pub(crate) struct Session {
     pub(crate) failures: Failures,
     tokio: OnceLock<tokio::runtime::Runtime>,
     stopped: Stopped,
+    pub(crate) stalled: Stalled,
 }
 
 /// Keeps a session alive; it ends when this is dropped.
@@ -137,6 +140,12 @@ impl Builder {
         self
     }
 
+    /// Bytes that objects may fill; [`put`](crate::call::put) fails beyond that. No bound by default.
+    pub fn object_store_memory(mut self, bytes: usize) -> Self {
+        self.object_store_memory = Some(bytes);
+        self
+    }
+
     /// Begins the session.
     ///
     /// # Errors
@@ -162,7 +171,7 @@ impl Builder {
         }
         let session = Arc::new(Session {
             epoch: EPOCH.fetch_add(1, Ordering::Relaxed) + 1,
-            hub: Mutex::new(Hub::new(&total)),
+            hub: Mutex::new(Hub::new(&total, self.object_store_memory)),
             pool: Pool::new(pool::Options {
                 name: "raybolt",
                 width,
@@ -174,9 +183,23 @@ impl Builder {
             failures: Failures::default(),
             tokio: OnceLock::new(),
             stopped: Stopped::default(),
+            stalled: Stalled::default(),
         });
         CURRENT.store(Some(session.clone()));
         Ok(SessionGuard(session))
+    }
+}
+
+impl SessionGuard {
+    /// Runs a future on this thread, with the session's async runtime at hand.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.0.runtime().block_on(future)
+    }
+}
+
+impl std::fmt::Debug for SessionGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SessionGuard({})", self.0.epoch)
     }
 }
 
@@ -378,14 +401,17 @@ impl Session {
 
     /// Runs a future on the async runtime, which starts with the first one.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let runtime = self.tokio.get_or_init(|| {
+        self.runtime().spawn(future);
+    }
+
+    fn runtime(&self) -> &tokio::runtime::Runtime {
+        self.tokio.get_or_init(|| {
             tokio::runtime::Builder::new_multi_thread()
                 .thread_name("raybolt-async")
                 .enable_all()
                 .build()
                 .expect("the async runtime starts")
-        });
-        runtime.spawn(future);
+        })
     }
 
     /// Runs the task that makes `object` on this thread, if nobody has begun it and it may run now.
@@ -491,6 +517,7 @@ impl Session {
             actor.kill("its session ended");
         }
         self.names.clear();
+        self.stalled.end();
         let left = self.pool.shutdown(Instant::now() + SHUTDOWN_TIME);
         if left > 0 {
             tracing::warn!(
