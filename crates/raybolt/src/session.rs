@@ -1,0 +1,218 @@
+//! Beginning a session, and what it tells about itself.
+
+use std::fmt;
+use std::future::Future;
+use std::str::FromStr;
+
+use raybolt_runtime::error::{Error, Kind, Result};
+use raybolt_runtime::session::{self, SessionGuard};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Begins a session with the machine's CPUs and nothing else, in this process.
+///
+/// It lasts as long as what is returned. A process has one at a time.
+///
+/// ```
+/// use raybolt::remote;
+///
+/// #[remote]
+/// fn hello() -> String {
+///     "Hello world !".into()
+/// }
+///
+/// # fn main() -> raybolt::Result<()> {
+/// let _session = raybolt::init()?;
+/// assert_eq!(raybolt::get(hello::remote())?, "Hello world !");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// When there is a session already, or `RAYBOLT_LOG` names no level.
+pub fn init() -> Result<Session> {
+    Builder::new().start()
+}
+
+/// How a session is built, when [`init`] is not enough.
+///
+/// ```
+/// # fn main() -> raybolt::Result<()> {
+/// let _session = raybolt::Builder::new()
+///     .num_cpus(2.0)
+///     .num_gpus(1)
+///     .resource("disk", 4.0)
+///     .object_store_memory(64 << 20)
+///     .start()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Builder {
+    inner: session::Builder,
+    store_bytes: Option<usize>,
+    log_level: Option<LogLevel>,
+}
+
+/// A running session; it ends when this is dropped.
+///
+/// Then tasks that have not started fail, actors end, and user code that runs is waited for, at most
+/// five seconds. Displays as what was started.
+#[derive(Debug)]
+#[must_use = "the session ends when this is dropped"]
+pub struct Session {
+    guard: SessionGuard,
+    store_bytes: Option<usize>,
+}
+
+/// How much goes to the log on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What failed and nobody waits for.
+    Error,
+    /// Also what is unusual.
+    Warn,
+    /// Also what happens now and then.
+    Info,
+    /// Also what developers of raybolt look for.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Builder {
+    /// A session with the machine's CPUs and nothing else.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// CPUs that tasks may hold together; as many as the process may use by default.
+    pub fn num_cpus(mut self, count: f64) -> Self {
+        self.inner = self.inner.num_cpus(count);
+        self
+    }
+
+    /// GPUs that tasks may hold together; none by default.
+    pub fn num_gpus(mut self, count: usize) -> Self {
+        self.inner = self.inner.num_gpus(count);
+        self
+    }
+
+    /// Any other resource that tasks may ask for by name.
+    pub fn resource(mut self, name: &str, amount: f64) -> Self {
+        self.inner = self.inner.resource(name, amount);
+        self
+    }
+
+    /// Threads that run user code at once, those that wait in `get` aside; one per CPU by default.
+    pub fn worker_threads(mut self, count: usize) -> Self {
+        self.inner = self.inner.worker_threads(count);
+        self
+    }
+
+    /// Bytes that objects may fill; [`put`](crate::put) fails beyond that. No bound by default, since
+    /// in one process objects are values in its memory.
+    pub fn object_store_memory(mut self, bytes: usize) -> Self {
+        self.inner = self.inner.object_store_memory(bytes);
+        self.store_bytes = Some(bytes);
+        self
+    }
+
+    /// What goes to the log: warnings and errors by default, or what the variable `RAYBOLT_LOG` says. A
+    /// subscriber that the program has installed itself stays.
+    pub fn log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = Some(level);
+        self
+    }
+
+    /// Begins the session.
+    ///
+    /// # Errors
+    /// When there is one already, or a setting makes no sense.
+    pub fn start(self) -> Result<Session> {
+        let level = match self.log_level {
+            Some(level) => level,
+            None => level_of_environment()?,
+        };
+        let guard = self.inner.start()?;
+        // Someone may have installed a subscriber already; then it hears us too.
+        let _ = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::from(level))
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .try_init();
+        Ok(Session { guard, store_bytes: self.store_bytes })
+    }
+}
+
+fn level_of_environment() -> Result<LogLevel> {
+    match std::env::var("RAYBOLT_LOG") {
+        Ok(text) => text.parse(),
+        Err(_) => Ok(LogLevel::Warn),
+    }
+}
+
+impl Session {
+    /// Runs a future on this thread, which may await references.
+    ///
+    /// ```
+    /// # #[raybolt::remote]
+    /// # fn square(x: u64) -> u64 { x * x }
+    /// # fn main() -> raybolt::Result<()> {
+    /// let session = raybolt::init()?;
+    /// let nine = session.block_on(async { square::remote(3).await })?;
+    /// assert_eq!(nine, 9);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.guard.block_on(future)
+    }
+}
+
+/// What was started, in a line.
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "raybolt {} in one process: ", env!("CARGO_PKG_VERSION"))?;
+        for resource in session::resources().unwrap_or_default() {
+            write!(f, "{}: {}, ", resource.name, resource.total)?;
+        }
+        match self.store_bytes {
+            Some(bytes) => write!(f, "store: {bytes} bytes, ")?,
+            None => write!(f, "store: as large as memory, ")?,
+        }
+        write!(f, "no address: nothing listens")
+    }
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => LevelFilter::OFF,
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "off" => Ok(LogLevel::Off),
+            "error" => Ok(LogLevel::Error),
+            "warn" => Ok(LogLevel::Warn),
+            "info" => Ok(LogLevel::Info),
+            "debug" => Ok(LogLevel::Debug),
+            "trace" => Ok(LogLevel::Trace),
+            other => Err(Error::new(Kind::Invalid(format!(
+                "a log level (`RAYBOLT_LOG`) is off, error, warn, info, debug or trace, not `{other}`"
+            )))),
+        }
+    }
+}
