@@ -280,7 +280,7 @@ impl DrpcTopologyBuilder {
     fn check_returning(&self, returning: &Returning) -> Result<(), DrpcBuildError> {
         let mut components = self.topology.components();
         let Some(component) = components.find(|it| it.id() == returning.component) else {
-            let known: Vec<_> = self.topology.components().map(|it| it.id()).collect();
+            let known: Vec<_> = self.topology.components().map(ComponentView::id).collect();
             return Err(DrpcBuildError::UnknownComponent {
                 function: self.function.clone(),
                 component: returning.component.clone(),
@@ -288,7 +288,7 @@ impl DrpcTopologyBuilder {
             });
         };
         let Some(stream) = component.streams().find(|it| it.id() == returning.stream) else {
-            let known: Vec<_> = component.streams().map(|it| it.id()).collect();
+            let known: Vec<_> = component.streams().map(StreamView::id).collect();
             return Err(DrpcBuildError::UnknownStream {
                 component: returning.component.clone(),
                 stream: returning.stream.clone(),

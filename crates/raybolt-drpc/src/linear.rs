@@ -1,6 +1,8 @@
 //! [`LinearDrpcTopologyBuilder`]: a chain of bolts that answers the requests of a function.
 
-use raybolt_topology::{AsyncBolt, Bolt, BoltDeclarer, CustomGrouping, Grouping, Topology, Tuple};
+use raybolt_topology::{
+    AsyncBolt, Bolt, BoltDeclarer, CustomGrouping, Grouping, StreamView, Topology, Tuple,
+};
 
 use crate::builder::{DrpcBuildError, DrpcTopologyBuilder, quoted};
 use crate::local::LocalDrpc;
@@ -145,7 +147,7 @@ impl LinearDrpcTopologyBuilder {
             count => Err(DrpcBuildError::SeveralStreams {
                 component: last.id().to_owned(),
                 count,
-                streams: quoted(last.streams().map(|stream| stream.id())),
+                streams: quoted(last.streams().map(StreamView::id)),
             }),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use raybolt_core::flow::acks::FailReason;
 use raybolt_core::ids::{RequestId, RootId};
@@ -98,6 +98,16 @@ impl Task {
     /// Looks at the body between two slices.
     pub(crate) fn with_body<R>(&self, look: impl FnOnce(&mut dyn Body) -> R) -> Option<R> {
         self.body().as_mut().map(|body| look(body.as_mut()))
+    }
+
+    /// Whether the body holds nothing. Never while a slice runs: user code may take its time, and who
+    /// asks has a deadline.
+    pub(crate) fn is_quiet(&self) -> bool {
+        match self.body.try_lock() {
+            Ok(body) => body.as_ref().is_none_or(|body| body.is_quiet()),
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Poisoned(_)) => panic!("panics of user code are caught in a slice"),
+        }
     }
 
     /// Asks for a slice; any thread of the pool may take it at once.

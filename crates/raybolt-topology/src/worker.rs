@@ -22,7 +22,7 @@ use crate::builder::{ComponentSpec, Topology};
 use crate::config::Config;
 use crate::context::{Context, Waker};
 use crate::factory::{Made, Seat};
-use crate::shared::{Place, Shared};
+use crate::shared::{Place, RequestObserver, Shared};
 use crate::stats::{ComponentStats, Published, Status, TopologyStats};
 use crate::task::{Body, Command, Task};
 use crate::wiring::{Streams, Wiring};
@@ -92,7 +92,7 @@ impl TopologyWorker {
             next_spout: AtomicU32::new(0),
             ticks: Arc::default(),
         };
-        worker.shared.tell_observer(|observer| observer.started());
+        worker.shared.tell_observer(RequestObserver::started);
         worker.start_all();
         Ok(worker)
     }
@@ -181,12 +181,13 @@ impl TopologyWorker {
 
     /// Ends all instances, spouts first. Waits for slices that run.
     pub(crate) fn stop(&mut self) {
+        // First, since user code may take its time: others can take over what is open here.
+        self.shared.tell_observer(RequestObserver::ended);
         self.ticks.lock().expect("ticks are never held across a panic").paused = true;
         for at in self.wiring.plan.order().to_vec() {
             self.stop_instances(at.index());
         }
         self.shared.forget_instances();
-        self.shared.tell_observer(|observer| observer.ended());
     }
 
     /// Whether ticks are withheld, while the topology drains.
@@ -321,7 +322,7 @@ impl Draining {
         let mut quiet = 0; // So many instances, from the first, hold nothing and get nothing.
         self.shared.drain.wait(deadline, || {
             while let Some(task) = self.tasks.get(quiet) {
-                if task.has_mail() || task.with_body(|body| body.is_quiet()) == Some(false) {
+                if task.has_mail() || !task.is_quiet() {
                     return false;
                 }
                 quiet += 1;
