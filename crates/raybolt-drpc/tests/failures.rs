@@ -34,7 +34,7 @@ fn the_message_of_a_failing_or_panicking_bolt_reaches_the_caller() {
     );
     let error = it.drpc.execute("strict", "panic").unwrap_err().to_string();
     assert!(error.starts_with("function `strict` failed on request 2: panicked at "), "{error}");
-    assert!(error.contains("tests/topologies.rs:") && error.ends_with(": this bolt is broken"));
+    assert!(error.contains("tests/failures.rs:") && error.ends_with(": this bolt is broken"));
     assert_eq!(
         it.drpc.submit_bytes("strict", vec![0xff]).wait().unwrap_err().to_string(),
         "function `strict` failed on request 3: the arguments of request 3 are not text: invalid \
