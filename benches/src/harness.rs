@@ -167,6 +167,17 @@ impl Row {
         self
     }
 
+    /// Sets the aim and judges the figure, whatever ratio stands beside it.
+    pub fn aim_figure(self, aim: Aim) -> Row {
+        let met = self.figure.map(|figure| aim.met(figure));
+        Row { aim: Some(aim), met, ..self }
+    }
+
+    /// Takes the aim away: the ratio is there for information.
+    pub fn without_aim(self) -> Row {
+        Row { aim: None, met: None, ..self }
+    }
+
     /// Adds a remark.
     pub fn note(mut self, note: impl Into<String>) -> Row {
         self.note = Some(note.into());

@@ -1,14 +1,18 @@
 //! Measurements that need a fresh process: memory and processor time of one thing alone.
 //!
-//! A bench starts its own executable again with `--probe WHAT ARGS`; the answer is one number on
+//! A bench starts its own executable again with `--probe WHAT ARGS`; the answer is a few numbers on
 //! stdout.
 
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::harness::Sample;
+use crate::rows;
 
 /// Starts a process that measures `what`.
-pub fn ask(what: &[&str]) -> Result<f64> {
+pub fn ask(what: &[&str]) -> Result<Sample> {
     let program = std::env::current_exe().context("this program has a path")?;
     let output = Command::new(program)
         .arg("--probe")
@@ -18,17 +22,19 @@ pub fn ask(what: &[&str]) -> Result<f64> {
         .output()?;
     ensure!(output.status.success(), "probe `{}` ended with {}", what.join(" "), output.status);
     let text = String::from_utf8_lossy(&output.stdout);
-    text.trim().parse().with_context(|| format!("probe `{}` said {text:?}", what.join(" ")))
+    let figures: Result<Sample, _> = text.split_whitespace().map(str::parse).collect();
+    figures.with_context(|| format!("probe `{}` said {text:?}", what.join(" ")))
 }
 
 /// Measures `what` and prints the answer.
 pub fn answer(what: &[String]) -> Result<()> {
     let words: Vec<&str> = what.iter().map(String::as_str).collect();
-    let figure: f64 = match words.as_slice() {
-        ["resident"] => resident_bytes()?,
+    let figures = match words.as_slice() {
+        ["idle", seconds] => rows::idle::idle_probe(seconds.parse()?)?,
+        ["reach-memory"] => rows::idle::reach_memory_probe()?,
         _ => bail!("unknown probe `{}`", what.join(" ")),
     };
-    println!("{figure}");
+    figures.iter().for_each(|figure| println!("{figure}"));
     Ok(())
 }
 
@@ -36,16 +42,11 @@ pub fn answer(what: &[String]) -> Result<()> {
 pub fn resident_bytes() -> Result<f64> {
     let statm = std::fs::read_to_string("/proc/self/statm").context("needs Linux")?;
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok());
-    Ok(pages.context("statm has a second number")? * 4_096.0)
+    Ok(pages.context("statm has a second number")? * rustix::param::page_size() as f64)
 }
 
-/// Processor time of this process so far, all threads, in seconds.
-pub fn cpu_seconds() -> Result<f64> {
-    // The first number is nanoseconds on a processor; stat's own ticks of 10 ms are too coarse.
-    let mut nanos = 0.0;
-    for task in std::fs::read_dir("/proc/self/task").context("needs Linux")? {
-        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        nanos += text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
-    }
-    Ok(nanos / 1e9)
+/// Processor time of this process so far, all threads that are or were.
+pub fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

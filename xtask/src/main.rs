@@ -8,6 +8,7 @@
 
 mod ci;
 mod deny;
+mod flame;
 mod fuzz;
 mod lint;
 mod process;
@@ -49,8 +50,6 @@ enum Habit {
     },
     /// Runs the loom models of lock-free code: every interleaving of a few threads.
     Loom,
-    /// Runs the tests of unsafe code under miri, which sees undefined behaviour.
-    Miri,
     /// Simulates clusters from seeds; see `cargo xtask sim --help`.
     #[command(disable_help_flag = true)]
     Sim {
@@ -64,6 +63,11 @@ enum Habit {
         /// Passed to the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
+    },
+    /// Draws a flame graph of a bench into `docs/benchmarks`; needs `perf`.
+    Flame {
+        /// A word of the bench's name, as for `bench`.
+        word: String,
     },
     /// Builds the documentation of the workspace, warnings denied.
     Doc {
@@ -103,9 +107,9 @@ impl Habit {
             Habit::Tidy => done(tidy::tidy(root)),
             Habit::Deny { strict } => done(deny::deny(root, strict).map(drop)),
             Habit::Loom => test::loom(root).map(test::Totals::code),
-            Habit::Miri => test::miri(root).map(test::Totals::code),
             Habit::Sim { args } => process::release(root, "raybolt-sim", &args),
             Habit::Bench { args } => process::release(root, "raybolt-bench", &args),
+            Habit::Flame { word } => done(flame::flame(root, &word)),
             Habit::Doc { open } => done(lint::doc(root, open)),
             Habit::Fuzz { seconds, targets } => done(fuzz::fuzz(root, seconds, &targets)),
             Habit::Ci => ci::ci(root),

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::process::{self, cargo, nightly};
+use crate::process::{self, cargo};
 
 /// How many seeds the simulator runs as part of the tests.
 const SEEDS: &str = "200";
@@ -80,15 +80,9 @@ pub fn loom(root: &Path) -> Result<Totals> {
             "loom",
         ],
     );
+    // Models are small: building them dominates.
+    command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     counted(command.env("RUSTFLAGS", "--cfg loom"))
-}
-
-/// The unit tests of the runtime's small parts under miri. Threads are slow there, so the pool's own
-/// tests are left to loom.
-pub fn miri(root: &Path) -> Result<Totals> {
-    let mut command = nightly(root, ["miri", "test", "--package", "raybolt-runtime", "--lib"]);
-    command.args(["--", "slot", "turn"]).env("MIRIFLAGS", "-Zmiri-disable-isolation");
-    counted(&mut command)
 }
 
 /// A few seeds of the simulator, counted as one test.
