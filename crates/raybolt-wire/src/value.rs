@@ -17,7 +17,8 @@
 //! The bytes do not describe themselves: both sides have to name the same type. Types that ask their
 //! format what comes next (`#[serde(flatten)]`, `untagged` and internally tagged enums) are therefore
 //! refused where we can see it: by [`encode`] if the length is unknown, else by [`decode`]. A
-//! recursive type is decoded recursively; only peers that proved who they are get that far.
+//! recursive type is decoded recursively, and a list of values that have no bytes is as long as its
+//! length claims; only peers that proved who they are get that far.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
