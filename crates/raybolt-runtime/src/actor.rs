@@ -357,7 +357,7 @@ impl<A: Send + Sync + 'static> Actor<A> {
         deadline: Option<Instant>,
     ) -> Context {
         let caller = CallerId(context::ACTOR | self.key.data().as_ffi());
-        Context { task, attempt: 0, caller, lease, deadline, is_async: false }
+        Context { task, attempt: 0, caller, lease, is_lease_lent: false, deadline, is_async: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, Core<A>> {

@@ -78,7 +78,7 @@ fn class(hub: &mut Hub, epoch: u32, function: &Function, options: &TaskOptions) 
         return Err(error);
     }
     let unschedulable = |infeasible: raybolt_core::calls::scheduler::Infeasible| {
-        Error::new(Kind::Unschedulable { task: name.into(), because: infeasible.to_string() })
+        Error::unschedulable(name, &infeasible)
     };
     if let Some(demand) = settings.and_then(|set| set.demand.as_ref()) {
         return hub.class(name, demand).map_err(unschedulable);

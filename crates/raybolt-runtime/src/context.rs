@@ -21,6 +21,8 @@ pub struct Context {
     pub(crate) caller: CallerId,
     /// The lease it runs under; calls of actors and async tasks have none.
     pub(crate) lease: Option<LeaseKey>,
+    /// Whether the lease is that of the task below on this stack, whose GPUs are not this one's.
+    pub(crate) is_lease_lent: bool,
     pub(crate) deadline: Option<Instant>,
     /// Whether it is polled on a thread of the async runtime.
     pub(crate) is_async: bool,
@@ -35,7 +37,7 @@ impl Context {
         deadline: Option<Instant>,
     ) -> Self {
         let caller = CallerId(TASK | task.data().as_ffi());
-        Context { task, attempt, caller, lease, deadline, is_async: false }
+        Context { task, attempt, caller, lease, is_lease_lent: false, deadline, is_async: false }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use raybolt_core::calls::scheduler::{CPU, GPU, Infeasible};
 use serde::{Deserialize, Serialize};
 
 /// The outcome of most operations.
@@ -57,6 +58,8 @@ pub enum Kind {
         task: String,
         /// Which resource is missing.
         because: String,
+        /// What gives the node more of it.
+        lever: &'static str,
     },
     /// A value would not become bytes.
     Encode {
@@ -113,6 +116,16 @@ impl Error {
     /// An error of this kind.
     pub fn new(kind: Kind) -> Self {
         Error(Arc::new(kind))
+    }
+
+    pub(crate) fn unschedulable(task: &str, infeasible: &Infeasible) -> Self {
+        let lever = match infeasible.resource.as_str() {
+            CPU => "Builder::num_cpus",
+            GPU => "Builder::num_gpus",
+            _ => "Builder::resource",
+        };
+        let (task, because) = (task.to_owned(), infeasible.to_string());
+        Error::new(Kind::Unschedulable { task, because, lever })
     }
 
     /// What went wrong, to match on.
@@ -211,8 +224,8 @@ impl fmt::Display for Error {
             Kind::Timeout { what, after, because } => {
                 write!(f, "{what} was not there within {after:?} (`timeout`): {because}")
             }
-            Kind::Unschedulable { task, because } => {
-                write!(f, "`{task}` can never run: it {because} (`Builder::resource`)")
+            Kind::Unschedulable { task, because, lever } => {
+                write!(f, "`{task}` can never run: it {because} (`{lever}`)")
             }
             Kind::Encode { task, because } => write!(f, "`{task}`: {because}"),
             Kind::StoreFull { needed, used, limit } => write!(

@@ -195,8 +195,7 @@ where
                 return Err(Error::new(Kind::SessionEnded { what }));
             }
             let unschedulable = |infeasible: raybolt_core::calls::scheduler::Infeasible| {
-                let task = name.to_string();
-                Error::new(Kind::Unschedulable { task, because: infeasible.to_string() })
+                Error::unschedulable(&name, &infeasible)
             };
             let lease_class = if options.demand.iter().next().is_none() {
                 None

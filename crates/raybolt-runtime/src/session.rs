@@ -304,7 +304,8 @@ pub fn is_cancelled() -> bool {
 
 /// The ids of the GPUs that the task which runs here may use; empty outside a task.
 pub fn gpu_ids() -> Vec<u32> {
-    let lease = context::current().and_then(|context| context.lease);
+    let current = context::current().filter(|context| !context.is_lease_lent);
+    let lease = current.and_then(|context| context.lease);
     let ids = lease.map(|lease| with(|session| session.lock().scheduler.gpu_ids(lease)));
     ids.and_then(Result::ok).unwrap_or_default()
 }
@@ -425,7 +426,8 @@ impl Session {
         else {
             return false;
         };
-        let context = Context::of_task(work.task, work.attempt, lease, work.job.deadline());
+        let mut context = Context::of_task(work.task, work.attempt, lease, work.job.deadline());
+        context.is_lease_lent = !own_lease;
         match work.job.run(context) {
             Began::Ended(ended) => self.conclude(work.task, work.attempt, ended),
             Began::Later(future) => self.continue_later(work.task, work.attempt, future, None),

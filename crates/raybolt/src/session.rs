@@ -175,8 +175,12 @@ impl Session {
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "raybolt {} in one process: ", env!("CARGO_PKG_VERSION"))?;
-        for resource in session::resources().unwrap_or_default() {
+        let resources = session::resources().unwrap_or_default();
+        for resource in &resources {
             write!(f, "{}: {}, ", resource.name, resource.total)?;
+        }
+        if resources.iter().all(|resource| resource.name != "GPU") {
+            write!(f, "GPU: 0, ")?;
         }
         match self.store_bytes {
             Some(bytes) => write!(f, "store: {bytes} bytes, ")?,

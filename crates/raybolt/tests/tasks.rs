@@ -56,8 +56,7 @@ impl Counter {
 
 #[test]
 fn all() -> raybolt::Result<()> {
-    let session = raybolt::init()?;
-    println!("{session}");
+    let _session = raybolt::init()?;
     assert_eq!(get(&square::remote(3))?, 9);
     assert_eq!(get(&largest::remote(vec![1, 2, 3u8]))?, Some(3));
     assert_eq!(get(&largest::remote::<u8>(vec![1, 2, 3]))?, Some(3));

@@ -278,10 +278,13 @@ impl Scheduler {
     }
 
     /// A lease for whoever runs a queued task of this class itself, if one can be had at once
-    /// without overtaking anyone.
+    /// without overtaking anyone. Where more than CPUs is set aside for a worker that is on its way,
+    /// that worker comes first: two would hold what one needs.
     pub fn lease_now(&mut self, id: ClassId) -> Option<LeaseKey> {
         let overtakes = self.waiting.iter().any(|waiting| *waiting != id);
-        if overtakes || !self.fits(id) {
+        let class = &self.classes[id.0 as usize];
+        let is_expected = class.starting > 0 && !class.only_cpu(&self.resources);
+        if overtakes || is_expected || !self.fits(id) {
             return None;
         }
         let key = self.take(id);
@@ -541,6 +544,17 @@ mod tests {
         assert_eq!(ids, [vec![0], vec![1, 2], vec![0]]);
         scheduler.wanted(half, 3);
         assert!(grants(&mut scheduler).is_empty());
+    }
+
+    #[test]
+    fn who_waits_does_not_take_a_gpu_beside_the_one_that_is_set_aside() {
+        let mut scheduler = Scheduler::new(&demand(&[(CPU, 2.0), (GPU, 2.0)]));
+        let class = scheduler.class("f", &demand(&[(CPU, 1.0), (GPU, 1.0)])).unwrap();
+        assert!(scheduler.lease_now(class).is_some());
+        scheduler.wanted(class, 1);
+        let lease = grants(&mut scheduler)[0].0;
+        assert_eq!(scheduler.lease_now(class), None);
+        scheduler.started(lease);
     }
 
     #[test]
