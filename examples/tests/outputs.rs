@@ -6,7 +6,20 @@ use std::path::Path;
 mod common;
 
 /// Where the source of each example lies; `NAME.rs` or `NAME/main.rs`.
-const EXAMPLES: [&str; 4] = ["branching", "exclamation", "reach", "word_count"];
+const EXAMPLES: [&str; 12] = [
+    "actors",
+    "branching",
+    "errors",
+    "exclamation",
+    "generator",
+    "hello",
+    "objects",
+    "reach",
+    "resources",
+    "tree_reduce",
+    "wait",
+    "word_count",
+];
 
 #[test]
 fn every_example_is_listed_here() {
