@@ -19,7 +19,7 @@ use raybolt::{ObjectRef, get, remote};
 fn collatz(start: u64) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(start), |n| match n {
         1 => None,
-        n if n % 2 == 0 => Some(n / 2),
+        n if n.is_multiple_of(2) => Some(n / 2),
         n => Some(3 * n + 1),
     })
 }
