@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use raybolt_core::drpc::{DrpcError, Outcome};
 use raybolt_core::ids::RequestId;
+use raybolt_runtime::session::blocking;
 use raybolt_runtime::slot::{Slot, Waiter};
 
 use crate::server::Server;
@@ -121,7 +122,9 @@ impl<T: Reply> Pending<T> {
     /// # Errors
     /// Says why there is no result.
     pub fn wait(mut self) -> Result<T, DrpcError> {
-        self.call().answer.wait(None);
+        if !self.is_done() {
+            blocking(|| self.call().answer.wait(None).is_some());
+        }
         self.take()
     }
 
@@ -131,7 +134,8 @@ impl<T: Reply> Pending<T> {
     /// Gives the request back, still under way, when there is no answer by then.
     pub fn wait_for(mut self, limit: Duration) -> Result<Result<T, DrpcError>, Self> {
         if !self.is_done() && !limit.is_zero() {
-            self.call().answer.wait(Some(Instant::now() + limit));
+            let until = Instant::now().checked_add(limit);
+            blocking(|| self.call().answer.wait(until).is_some());
         }
         if self.is_done() { Ok(self.take()) } else { Err(self) }
     }

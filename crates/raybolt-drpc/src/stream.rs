@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use raybolt_core::drpc::{DrpcError, Outcome};
 use raybolt_core::ids::RequestId;
+use raybolt_runtime::session::blocking;
 
 use crate::pending::Reply;
 use crate::server::Server;
@@ -58,6 +59,16 @@ impl Queue {
         let mut state = self.lock();
         state.end = Some(end);
         self.tell(state);
+    }
+
+    fn wait(&self) -> Item {
+        let mut state = self.lock();
+        loop {
+            match state.next() {
+                Some(item) => return item,
+                None => state = self.changed.wait(state).expect("the stream's lock is sound"),
+            }
+        }
     }
 
     fn tell(&self, mut state: MutexGuard<'_, State>) {
@@ -160,14 +171,8 @@ impl<T: Reply> Iterator for Parts<T> {
     type Item = Result<T, DrpcError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut state = self.queue.lock();
-        let item = loop {
-            match state.next() {
-                Some(item) => break item,
-                None => state = self.queue.changed.wait(state).expect("the stream's lock is sound"),
-            }
-        };
-        drop(state);
+        let item = self.queue.lock().next();
+        let item = item.unwrap_or_else(|| blocking(|| self.queue.wait()));
         self.read(item)
     }
 }

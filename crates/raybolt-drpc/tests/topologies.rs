@@ -313,3 +313,22 @@ fn a_rebalance_under_load_loses_no_request() {
         caller.join().unwrap();
     });
 }
+
+#[test]
+fn bolts_may_call_functions_that_the_same_thread_has_to_serve() {
+    let it = Fixture::with_threads(1);
+    it.serve("exclamation", Exclaim);
+    let drpc = it.drpc.clone();
+    it.serve(
+        "twice",
+        With(move |it: DrpcRequest, out: &mut Collector<(RequestId, Bytes)>| {
+            let once = drpc.execute("exclamation", it.text()?)?;
+            out.emit((it.request, drpc.execute("exclamation", &once)?.into()));
+            Ok(())
+        }),
+    );
+    let calls: Vec<_> = (0..20).map(|_| it.drpc.submit("twice", "hello")).collect();
+    for call in calls {
+        assert_eq!(call.wait().unwrap(), "hello!!");
+    }
+}

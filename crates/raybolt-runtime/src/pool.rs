@@ -209,6 +209,16 @@ impl Pool {
     }
 }
 
+/// Runs `wait`, which may block; if this is a thread of a pool, another one of that pool works
+/// meanwhile.
+pub fn blocking<R>(wait: impl FnOnce() -> R) -> R {
+    let own = |worker: &Option<Worker>| worker.as_ref().map(|it| Pool(it.shared.clone()));
+    match WORKER.with_borrow(own) {
+        Some(pool) => pool.blocking(wait),
+        None => wait(),
+    }
+}
+
 /// A stay in user code that waits; ends when dropped.
 struct Blocked<'a>(&'a Shared);
 

@@ -285,12 +285,12 @@ pub fn errors() -> Result<Vec<FailureReport>> {
 }
 
 /// Runs `wait`, which may block, while others use the CPU and the thread of the task that runs here.
-/// Outside a task it just runs it.
+/// On a thread of no pool it just runs it.
 pub fn blocking<R>(wait: impl FnOnce() -> R) -> R {
     let current = CURRENT.load();
     match current.as_ref() {
         Some(session) => session.blocking(wait),
-        None => wait(),
+        None => crate::pool::blocking(wait),
     }
 }
 
@@ -463,10 +463,10 @@ impl Session {
             return tokio::task::block_in_place(wait);
         }
         let Some(lease) = current.and_then(|context| context.lease) else {
-            return self.pool.blocking(wait);
+            return crate::pool::blocking(wait); // Perhaps that of a topology.
         };
         self.act(|hub| hub.scheduler.blocked(lease));
-        let result = self.pool.blocking(wait);
+        let result = crate::pool::blocking(wait);
         self.act(|hub| hub.scheduler.unblocked(lease));
         result
     }

@@ -19,6 +19,10 @@ use crate::worker::TopologyWorker;
 /// How long a rebalance, and the end of a cluster, wait for what is in flight.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
+/// How many bolts may wait at once, for a task or a function that they call, without taking a thread
+/// from others.
+const BLOCKED_MAX: usize = 256;
+
 /// Runs topologies in this process. Dropping it ends them.
 pub struct LocalCluster {
     inner: Arc<Inner>,
@@ -104,7 +108,8 @@ impl LocalCluster {
     /// A cluster with so many threads, beside those of instances that block.
     pub fn with_threads(threads: usize) -> Self {
         let width = threads.max(1);
-        let options = Options { name: "raybolt-flow", width, threads_max: width, overseer: false };
+        let threads_max = width + BLOCKED_MAX;
+        let options = Options { name: "raybolt-flow", width, threads_max, overseer: false };
         let inner =
             Inner { pool: Pool::new(options), timer: Timer::new(), topologies: Mutex::default() };
         LocalCluster { inner: Arc::new(inner) }

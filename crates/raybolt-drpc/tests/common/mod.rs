@@ -19,7 +19,11 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new() -> Self {
-        Fixture { drpc: LocalDrpc::new(), cluster: LocalCluster::with_threads(2) }
+        Self::with_threads(2)
+    }
+
+    pub fn with_threads(threads: usize) -> Self {
+        Fixture { drpc: LocalDrpc::new(), cluster: LocalCluster::with_threads(threads) }
     }
 
     pub fn submit(&self, name: &str, topology: Topology) -> TopologyHandle {
