@@ -290,7 +290,7 @@ pub fn blocking<R>(wait: impl FnOnce() -> R) -> R {
     let current = CURRENT.load();
     match current.as_ref() {
         Some(session) => session.blocking(wait),
-        None => crate::pool::blocking(wait),
+        None => pool::blocking(wait),
     }
 }
 
@@ -463,10 +463,10 @@ impl Session {
             return tokio::task::block_in_place(wait);
         }
         let Some(lease) = current.and_then(|context| context.lease) else {
-            return crate::pool::blocking(wait); // Perhaps that of a topology.
+            return pool::blocking(wait); // Perhaps that of a topology.
         };
         self.act(|hub| hub.scheduler.blocked(lease));
-        let result = crate::pool::blocking(wait);
+        let result = pool::blocking(wait);
         self.act(|hub| hub.scheduler.unblocked(lease));
         result
     }
