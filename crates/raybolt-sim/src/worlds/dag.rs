@@ -121,7 +121,7 @@ fn any_grouping(rng: &mut Rng) -> Grouping {
 
 /// The routers of all instances, with what is checked of them.
 ///
-/// **GROUP-1 (in range)** and **GROUP-3 (sticky)** are asked of every tuple.
+/// GROUP-1 and GROUP-3 are asked of every tuple.
 #[derive(Debug)]
 pub struct Routes {
     routers: BTreeMap<(Place, usize), Router>,
