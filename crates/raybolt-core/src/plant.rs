@@ -17,6 +17,12 @@ pub enum Plant {
     DropBorrow,
     /// The owner forgets a task whose worker died, though retries are left.
     ForgetRetry,
+    /// The owner takes the answer of an attempt that was given up.
+    HearStale,
+    /// The scheduler gives back the CPU of a lease that had given it back already.
+    PromiseTwice,
+    /// An actor's call passes an earlier one of its caller that waits for an argument.
+    Overtake,
     /// The ack tracker tells a spout twice that its tuple was processed.
     AckTwice,
     /// The ack tracker claims a tree done as soon as its spout has reported it.
@@ -39,6 +45,9 @@ impl Plant {
         Plant::FreeOnFirstRelease,
         Plant::DropBorrow,
         Plant::ForgetRetry,
+        Plant::HearStale,
+        Plant::PromiseTwice,
+        Plant::Overtake,
         Plant::AckTwice,
         Plant::AckEarly,
         Plant::LoseReplay,
@@ -54,6 +63,9 @@ impl Plant {
             Plant::FreeOnFirstRelease => "free-on-first-release",
             Plant::DropBorrow => "drop-borrow",
             Plant::ForgetRetry => "forget-retry",
+            Plant::HearStale => "hear-stale",
+            Plant::PromiseTwice => "promise-twice",
+            Plant::Overtake => "overtake",
             Plant::AckTwice => "ack-twice",
             Plant::AckEarly => "ack-early",
             Plant::LoseReplay => "lose-replay",
@@ -70,6 +82,9 @@ impl Plant {
             Plant::FreeOnFirstRelease => "an object is freed when the first of its references goes",
             Plant::DropBorrow => "a task's borrow of an object is not counted",
             Plant::ForgetRetry => "a task whose worker died is forgotten though retries are left",
+            Plant::HearStale => "the answer of an attempt that was given up ends the task",
+            Plant::PromiseTwice => "a blocked task's CPU is given back a second time when it ends",
+            Plant::Overtake => "an actor's call passes an earlier one of its caller that waits",
             Plant::AckTwice => "a processed root tuple is acknowledged twice",
             Plant::AckEarly => "a tree is claimed done as soon as its spout has reported it",
             Plant::LoseReplay => "a root tuple that timed out is neither acked nor failed",

@@ -331,8 +331,9 @@ impl<J> Owner<J> {
     ///
     /// Returns false, and does nothing, if this attempt is not the one awaited (OWN-2).
     pub fn finished(&mut self, key: TaskKey, attempt: Attempt, success: bool) -> bool {
+        let hear_stale = self.plants.has(Plant::HearStale);
         let current = self.tasks.get(key).is_some_and(|task| match task.state {
-            State::Lent => task.attempt == attempt + 1,
+            State::Lent => task.attempt == attempt + 1 || hear_stale,
             State::Failing => true,
             // A call is reported by its actor's queue, whatever its state here.
             State::Waiting(..) => matches!(task.target, Target::Actor(_)),

@@ -27,6 +27,7 @@ use std::fmt;
 use slotmap::{SlotMap, new_key_type};
 
 pub use super::owner::ClassId;
+use crate::plant::{Plant, Plants};
 
 /// Fractions of a resource are multiples of this: 0.0001.
 pub const UNIT: i64 = 10_000;
@@ -143,6 +144,7 @@ pub struct Scheduler {
     /// Classes that want a lease and cannot have one yet, each at most once.
     waiting: VecDeque<ClassId>,
     effects: VecDeque<Effect>,
+    plants: Plants,
 }
 
 #[derive(Debug)]
@@ -196,7 +198,14 @@ impl Scheduler {
             leases: SlotMap::with_key(),
             waiting: VecDeque::new(),
             effects: VecDeque::new(),
+            plants: Plants::NONE,
         }
+    }
+
+    /// A scheduler with planted bugs, for the simulator.
+    #[cfg(feature = "plant")]
+    pub fn with_plants(total: &Demand, plants: Plants) -> Self {
+        Scheduler { plants, ..Self::new(total) }
     }
 
     /// The class of this name and demand.
@@ -267,7 +276,7 @@ impl Scheduler {
         let class = &self.classes[lease.class.0 as usize];
         for (index, units) in &class.demand {
             let given_back = lease.blocked && self.resources[*index].name == CPU;
-            if !given_back {
+            if !given_back || self.plants.has(Plant::PromiseTwice) {
                 self.resources[*index].available += units;
             }
         }

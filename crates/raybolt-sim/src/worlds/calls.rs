@@ -82,12 +82,13 @@ pub struct Options {
     false_deaths: u32,
     hear_the_dead: bool,
     detect_us: Micros,
+    end_session: bool,
 }
 
 impl Options {
     fn random(rng: &mut Rng) -> Self {
         Options {
-            steps: rng.within(&(10..=400)),
+            steps: rng.within(&(10..=1_200)),
             step_every_us: rng.within(&(1..=400)),
             workers: rng.count(1..=5),
             cpus: rng.count(1..=8),
@@ -117,6 +118,7 @@ impl Options {
             false_deaths: rng.fault(800),
             hear_the_dead: rng.chance(500),
             detect_us: rng.within(&(1..=3_000)),
+            end_session: rng.chance(100),
         }
     }
 }
@@ -204,6 +206,7 @@ struct World<'a> {
     tasks: Tasks,
     resources: Resources,
     healed: bool,
+    plants: Plants,
 }
 
 /// Runs one seed's calls world to its end.
@@ -215,7 +218,7 @@ pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
         Profile { delay_us: 1..=options.link_us, ordered: true, loss: 0, repeat: options.repeat };
     let mut world = World {
         owner: Owner::with_plants(plants),
-        scheduler: Scheduler::new(&total),
+        scheduler: Scheduler::with_plants(&total, plants),
         classes: Vec::new(),
         demands: BTreeMap::new(),
         workers: BTreeMap::new(),
@@ -229,6 +232,7 @@ pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
         tasks: Tasks::default(),
         resources: Resources::new(total),
         healed: false,
+        plants,
         shared: Shared {
             clock: Clock::new(),
             network: Network::new(profile),

@@ -49,7 +49,7 @@ struct Options {
 impl Options {
     fn random(rng: &mut Rng) -> Self {
         Options {
-            messages: rng.within(&(1..=60)),
+            messages: rng.within(&(1..=200)),
             max_pending: rng.count(1..=20) as usize,
             tree_tuples_max: 1 << rng.below(6),
             trackers: rng.within(&(1..=2)),

@@ -59,7 +59,7 @@ pub struct Options {
 impl Options {
     fn random(rng: &mut Rng) -> Self {
         Options {
-            calls: rng.within(&(1..=150)),
+            calls: rng.within(&(1..=400)),
             call_every_us: rng.within(&(1..=2_000)),
             functions: rng.count(1..=3) as usize,
             topologies: rng.count(1..=4),

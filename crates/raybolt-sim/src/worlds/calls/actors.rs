@@ -72,7 +72,7 @@ impl World<'_> {
         self.demands.insert(class, demand);
         let key = self.actors.insert(Actor {
             class,
-            queue: Queue::new(limits),
+            queue: Queue::with_plants(limits, self.plants),
             phase: Phase::Placing,
             place: None,
             epoch: Epoch(0),

@@ -71,6 +71,9 @@ impl World<'_> {
         self.shared.network.heal();
         // Somebody has to do the work.
         self.join()?;
+        if self.shared.options.end_session {
+            self.end_session()?;
+        }
         for object in std::mem::take(&mut self.program.handles) {
             self.drop_handle(object);
         }
@@ -78,6 +81,20 @@ impl World<'_> {
             self.last_handle_dropped(actor)?;
         }
         Ok(())
+    }
+
+    /// The session ends: what has not started never will, and its objects fail.
+    fn end_session(&mut self) -> Verdict {
+        self.shared.trace.line(|| "the session ends".into());
+        let drained = self.owner.drain();
+        for (task, _) in &drained {
+            self.tasks.taken_back(*task)?;
+        }
+        for (task, _) in drained {
+            self.finish(task, 0, false)?;
+        }
+        let actors: Vec<_> = self.actors.keys().collect();
+        actors.into_iter().try_for_each(|actor| self.end_actor(actor))
     }
 
     fn with_handle(&mut self, act: impl FnOnce(&mut Self, ObjectKey) -> Verdict) -> Verdict {
