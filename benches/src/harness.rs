@@ -177,12 +177,6 @@ impl Row {
     pub fn without_aim(self) -> Row {
         Row { aim: None, met: None, ..self }
     }
-
-    /// Adds a remark.
-    pub fn note(mut self, note: impl Into<String>) -> Row {
-        self.note = Some(note.into());
-        self
-    }
 }
 
 /// What a contender scored in one round: several figures of one run, such as p50 and p99.

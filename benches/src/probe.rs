@@ -30,6 +30,7 @@ pub fn ask(what: &[&str]) -> Result<Sample> {
 pub fn answer(what: &[String]) -> Result<()> {
     let words: Vec<&str> = what.iter().map(String::as_str).collect();
     let figures = match words.as_slice() {
+        ["queued", count] => rows::calls::queued_probe(count.parse()?)?,
         ["idle", seconds] => rows::idle::idle_probe(seconds.parse()?)?,
         ["reach-memory"] => rows::idle::reach_memory_probe()?,
         _ => bail!("unknown probe `{}`", what.join(" ")),

@@ -10,7 +10,7 @@ use raybolt::topology::{
 };
 use raybolt_examples::reach::{Options, Reach, TABLE_ANSWERS, tables};
 
-use super::THREADS;
+use super::{THREADS, calls};
 use crate::harness::Aim::AtMost;
 use crate::harness::{Bench, Effort, Outcome, Row, Sample, median};
 use crate::probe;
@@ -71,6 +71,7 @@ fn outcome(row: Row, peer: &str, peers: f64) -> Outcome {
 
 /// The probe: processor seconds used in so many seconds.
 pub fn idle_probe(seconds: u64) -> Result<Sample> {
+    let _session = calls::session()?;
     let mut builder = TopologyBuilder::new();
     builder.set_spout("few", Few(100), 10);
     builder.set_bolt("pass", Pass, 45).shuffle_grouping("few");
