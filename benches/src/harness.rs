@@ -357,6 +357,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_the_median_of_the_ratios_within_rounds() {
+        // The first samples warm up. Ratios are 1/2, 2 and 3, medians 2 and 2.
         let mut ours = [9.0, 1.0, 2.0, 30.0].into_iter();
         let mut theirs = [9.0, 2.0, 1.0, 10.0].into_iter();
         let standings = Contest::new("us")
@@ -366,9 +367,17 @@ mod tests {
             .unwrap();
         assert_eq!(standings.figure("ours"), 2.0);
         assert_eq!(standings.ratio("ours", "theirs"), 2.0);
-        assert_eq!(standings.best(&["ours", "theirs"], Aim::AtLeast(0.0)), "ours");
+        assert_eq!(standings.figure("theirs"), 2.0);
         let row = standings.row("x", "ours", "theirs", Aim::AtMost(1.5));
         assert_eq!((row.met, row.against.as_deref()), (Some(false), Some("theirs 2")));
+    }
+
+    #[test]
+    fn the_best_is_the_least_or_the_greatest_as_the_aim_has_it() {
+        let contest = Contest::new("us").add("a", || Ok(1.0)).add("b", || Ok(2.0));
+        let standings = contest.run(1).unwrap();
+        assert_eq!(standings.best(&["a", "b"], Aim::AtMost(0.0)), "a");
+        assert_eq!(standings.best(&["a", "b"], Aim::AtLeast(0.0)), "b");
     }
 
     #[test]

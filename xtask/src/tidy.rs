@@ -113,7 +113,7 @@ fn notes(source: &Source, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Libraries do not print: their users own the terminal.
+/// Libraries do not print: their users own the terminal. What ends the program may say why.
 fn printing(source: &Source, findings: &mut Vec<Finding>) {
     let library = source.path.starts_with("crates/")
         && source.path.contains("/src/")
@@ -123,13 +123,15 @@ fn printing(source: &Source, findings: &mut Vec<Finding>) {
     if !library || !source.has_extension("rs") {
         return;
     }
-    for (number, line) in source.lines() {
+    let mut lines = source.lines().peekable();
+    while let Some((number, line)) = lines.next() {
         let code = line.split("//").next().unwrap_or("");
         if code.trim() == "mod tests {" {
             return;
         }
-        let prints = ["println!(", "eprintln!(", "print!(", "eprint!(", "dbg!("];
-        if let Some(print) = prints.iter().find(|print| code.contains(**print)) {
+        let last_words = lines.peek().is_some_and(|(_, next)| next.contains("process::exit("));
+        let prints = ["eprintln!(", "println!(", "eprint!(", "print!(", "dbg!("];
+        if let Some(print) = prints.iter().find(|print| code.contains(**print) && !last_words) {
             findings.push(source.finding(number, format!("{print}..) in a library; use tracing")));
         }
     }
@@ -221,6 +223,8 @@ mod tests {
         let expected = ["println!(..) in a library; use tracing"];
         assert_eq!(found(&[("crates/raybolt-core/src/lib.rs", text)]), expected);
         assert_eq!(found(&[("xtask/src/main.rs", text)]), [""; 0]);
+        let text = "fn f() {\n    eprintln!(\"\");\n    std::process::exit(1);\n}\n";
+        assert_eq!(found(&[("crates/raybolt-core/src/lib.rs", text)]), [""; 0]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) fn check(sources: &[Source], findings: &mut Vec<Finding>) {
         let named = sources
             .iter()
             .filter(|parent| parents.contains(&parent.path))
-            .any(|parent| names(&parent.text, stem(inside)));
+            .any(|parent| names(&parent.text, stem(inside)) || points(&parent.text, inside));
         if !named && !is_program(sources, package, inside) {
             findings.push(source.finding(1, "no `mod` names this file"));
         }
@@ -45,6 +45,12 @@ fn parents(package: &str, inside: &str) -> Vec<String> {
     }
 }
 
+/// Whether a `#[path]` names the file.
+fn points(text: &str, inside: &str) -> bool {
+    let file = inside.rsplit('/').next().unwrap_or(inside);
+    text.contains(&format!("#[path = \"{file}\"]"))
+}
+
 fn names(text: &str, stem: &str) -> bool {
     text.lines().any(|line| {
         let words = line.trim().trim_end_matches(';');
@@ -66,6 +72,11 @@ mod tests {
             ("crates/x/src/b/mod.rs", ""),
         ];
         assert_eq!(found(&files), [""; 0]);
+        let elsewhere = [
+            ("crates/x/src/lib.rs", "#[path = \"b.rs\"]\nmod hidden;\n"),
+            ("crates/x/src/b.rs", ""),
+        ];
+        assert_eq!(found(&elsewhere), [""; 0]);
         let dead = [("crates/x/src/lib.rs", "mod ab;\n"), ("crates/x/src/b.rs", "")];
         assert_eq!(found(&dead), ["no `mod` names this file"]);
     }
