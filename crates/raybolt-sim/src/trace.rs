@@ -11,6 +11,9 @@ use crate::clock::Micros;
 /// How many lines a failing seed's report shows, unless more are asked for.
 pub const LINES: usize = 60;
 
+/// How many events a run may have. The longest that comes to rest by itself has a tenth of it.
+const EVENTS_MAX: u64 = 2_000_000;
+
 /// A rule that a machine broke, as its checker tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -79,6 +82,16 @@ impl Trace {
     /// Two runs that did the same have the same hash.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Whether the run does not come to rest: something goes round in circles.
+    pub fn is_endless(&self) -> bool {
+        self.events > EVENTS_MAX
+    }
+
+    /// What to say then, if nothing in particular is missing.
+    pub fn endless(&self) -> Verdict {
+        require(false, "liveness", || format!("it does not come to rest in {EVENTS_MAX} events"))
     }
 
     /// How many events happened.

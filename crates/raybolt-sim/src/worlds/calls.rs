@@ -257,6 +257,10 @@ impl World<'_> {
         }
         while let Some(event) = self.shared.clock.next_event() {
             self.happened(event)?;
+            if self.shared.trace.is_endless() {
+                self.demand_liveness()?; // Says what still waits, and for what.
+                return self.shared.trace.endless();
+            }
             self.settle()?;
             self.shared.objects.settled_all()?;
         }
@@ -335,6 +339,10 @@ impl World<'_> {
         self.note(&[3, process.0], || format!("{process} crashes, only seemingly: {seeming}"));
         if !seeming {
             self.workers.remove(&process);
+        } else if self.shared.rng.chance(500) {
+            // It cannot be heard, or does not hear.
+            let (from, to) = *self.shared.rng.pick(&[(process, DRIVER), (DRIVER, process)]);
+            self.shared.network.cut(from, to);
         }
         let detect = self.shared.rng.within(&(1..=self.shared.options.detect_us));
         self.shared.clock.after(detect, Event::Lost(process));

@@ -30,6 +30,9 @@ mod topology;
 
 use topology::{Inside, Topology};
 
+/// A deadline that is never met, unless something is stuck.
+const PATIENCE_US: Micros = 1_000_000_000;
+
 /// What the seed decided.
 #[derive(Debug)]
 pub struct Options {
@@ -69,11 +72,7 @@ impl Options {
             deliveries_max: rng.count(1..=4),
             grace_us: if rng.chance(500) { 0 } else { rng.within(&(1..=20_000)) },
             // Half of the worlds do not lean on deadlines to get their answers.
-            deadline_us: if rng.chance(500) {
-                u64::pow(10, 9)
-            } else {
-                rng.within(&(1_000..=50_000))
-            },
+            deadline_us: if rng.chance(500) { PATIENCE_US } else { rng.within(&(1_000..=50_000)) },
             link_us: rng.within(&(1..=500)),
             work_us: rng.within(&(1..=20)),
             batch_tuples: rng.count(1..=16) as usize,
@@ -167,7 +166,11 @@ pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
         grace: Duration::from_micros(options.grace_us),
     };
     let world = World {
-        answers: Answers::new(options.functions, options.deliveries_max),
+        answers: Answers::new(
+            options.functions,
+            options.deliveries_max,
+            options.deadline_us == PATIENCE_US,
+        ),
         shared: Shared { options, clock: Clock::new(), rng, trace, healed: false },
         plants,
         broker: Broker::with_plants(limits, plants),
@@ -191,6 +194,10 @@ impl World<'_> {
         }
         while let Some(event) = self.shared.clock.next_event() {
             self.happened(event)?;
+            if self.shared.trace.is_endless() {
+                self.demand_liveness()?; // Says what still waits, and for what.
+                return self.shared.trace.endless();
+            }
         }
         self.demand_liveness()
     }
@@ -233,7 +240,9 @@ impl World<'_> {
         let Shared { options, rng, .. } = &mut self.shared;
         let client = self.called;
         let function = rng.index(options.functions);
-        let deadline = now + rng.within(&(1..=options.deadline_us));
+        let patient = options.deadline_us == PATIENCE_US;
+        let earliest = if patient { PATIENCE_US / 2 } else { 1 };
+        let deadline = now + rng.within(&(earliest..=options.deadline_us));
         let stream = rng.chance(options.stream);
         let leaves =
             rng.chance(options.leave).then(|| rng.within(&(0..=options.deadline_us.min(5_000))));

@@ -140,13 +140,13 @@ impl World<'_> {
         }
     }
 
-    /// Some of the objects that the user holds, each once.
+    /// Some of the objects that the user holds, now and then one of them twice.
     fn some_objects(&mut self, most: u64) -> Vec<ObjectKey> {
         let count = self.shared.rng.within(&(0..=most));
         let mut objects = Vec::new();
         for _ in 0..if self.program.handles.is_empty() { 0 } else { count } {
             let object = *self.shared.rng.pick(&self.program.handles);
-            if !objects.contains(&object) {
+            if !objects.contains(&object) || self.shared.rng.chance(300) {
                 objects.push(object);
             }
         }
@@ -163,7 +163,7 @@ impl World<'_> {
     fn submit_to(&mut self, target: Target, retries: u32) -> Verdict<(TaskKey, u64, bool)> {
         let needs = self.some_objects(self.shared.options.needs_max);
         let lent = self.some_objects(self.shared.options.lent_max);
-        let count = self.shared.rng.within(&(1..=self.shared.options.returns_max));
+        let count = self.shared.rng.within(&(0..=self.shared.options.returns_max));
         let returns: Vec<_> = (0..count).map(|_| self.owner.expect()).collect();
         for object in &returns {
             self.shared.objects.created(*object, true);
