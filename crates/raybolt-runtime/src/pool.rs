@@ -13,7 +13,7 @@
 //! 2. Work that joins the queue wakes a sleeping thread, unless one is *searching* already.
 //! 3. A thread without work searches for [`SPIN`], then sleeps. Idle threads use no CPU; those
 //!    beyond the width end after [`IDLE_MAX`].
-//! 4. A thread about to wait says so ([`Pool::blocking`]); another takes its place at once. One that
+//! 4. A thread about to wait says so ([`blocking`]); another takes its place at once. One that
 //!    waits without saying so is noticed: while work is queued and none was taken for
 //!    [`STALL`], the *overseer* lends the pool more threads, until the queue is empty.
 //!
@@ -151,16 +151,6 @@ impl Pool {
         }
     }
 
-    /// Runs `wait`, which may block, and lets another thread of the pool work meanwhile. Elsewhere
-    /// than on a thread of this pool it just runs `wait`.
-    pub fn blocking<R>(&self, wait: impl FnOnce() -> R) -> R {
-        if !self.owns_this_thread() {
-            return wait();
-        }
-        let _blocked = Blocked::enter(self);
-        wait()
-    }
-
     /// Whether the current thread is one of this pool's.
     pub fn owns_this_thread(&self) -> bool {
         WORKER.with_borrow(|worker| {
@@ -212,28 +202,27 @@ impl Pool {
 /// Runs `wait`, which may block; if this is a thread of a pool, another one of that pool works
 /// meanwhile.
 pub fn blocking<R>(wait: impl FnOnce() -> R) -> R {
-    let own = |worker: &Option<Worker>| worker.as_ref().map(|it| Pool(it.shared.clone()));
-    match WORKER.with_borrow(own) {
-        Some(pool) => pool.blocking(wait),
-        None => wait(),
-    }
+    let own = |worker: &Option<Worker>| worker.as_ref().map(|worker| worker.shared.clone());
+    let shared = WORKER.with_borrow(own);
+    let _blocked = shared.as_ref().map(Blocked::enter);
+    wait()
 }
 
 /// A stay in user code that waits; ends when dropped.
 struct Blocked<'a>(&'a Shared);
 
 impl<'a> Blocked<'a> {
-    fn enter(pool: &'a Pool) -> Self {
+    fn enter(shared: &'a Arc<Shared>) -> Self {
         // The thread's next runnable must not wait with it.
         let next = WORKER.with_borrow_mut(|worker| worker.as_mut().and_then(|w| w.next.take()));
-        let mut state = pool.0.lock();
+        let mut state = shared.lock();
         state.blocked += 1;
         if let Some(next) = next {
             state.queue.push_back(next);
-            pool.0.queued.store(state.queue.len(), Ordering::Release);
+            shared.queued.store(state.queue.len(), Ordering::Release);
         }
-        pool.0.rouse(state);
-        Blocked(&pool.0)
+        shared.rouse(state);
+        Blocked(shared)
     }
 }
 
@@ -255,10 +244,7 @@ impl Shared {
         }
         let active = state.threads - state.blocked - state.idle.len();
         if active >= self.options.width + state.lent {
-            if self.options.overseer && !state.overseeing {
-                state.overseeing = true;
-                self.overseer.notify_one();
-            }
+            self.call_overseer(&mut state);
             return;
         }
         if let Some(sleeper) = state.idle.pop() {
@@ -277,6 +263,14 @@ impl Shared {
                 state.searching -= 1;
                 tracing::error!("no thread for pool `{}`: {error}", self.options.name);
             }
+        }
+    }
+
+    /// Work is queued, and as many threads are active as may be: they may be stuck in user code.
+    fn call_overseer(&self, state: &mut State) {
+        if self.options.overseer && !state.overseeing {
+            state.overseeing = true;
+            self.overseer.notify_one();
         }
     }
 }
@@ -384,6 +378,8 @@ fn find(shared: &Arc<Shared>, mut searching: bool) -> Found {
                     continue;
                 }
             }
+        } else if !state.queue.is_empty() {
+            shared.call_overseer(&mut state);
         }
         return sleep(shared, state);
     }
@@ -508,9 +504,9 @@ mod tests {
         let pool = pool(1, false);
         let met = Arc::new(Barrier::new(11));
         for _ in 0..10 {
-            let (met, inner) = (met.clone(), pool.clone());
+            let met = met.clone();
             pool.schedule(once(move || {
-                inner.blocking(|| met.wait());
+                blocking(|| met.wait());
             }));
         }
         met.wait();
