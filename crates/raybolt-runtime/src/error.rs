@@ -7,8 +7,8 @@ use std::time::Duration;
 use raybolt_core::calls::scheduler::{CPU, GPU, Infeasible};
 use serde::{Deserialize, Serialize};
 
-/// The outcome of most operations.
-pub type Result<T> = std::result::Result<T, Error>;
+/// The outcome of most operations; with `E` named, that of any.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why there is no result. Cheap to clone: the same error reaches everyone who depends on it.
 #[derive(Clone)]

@@ -129,6 +129,8 @@ pub trait Job: Send + Sync {
     fn run(self: Box<Self>, context: Context) -> Began;
     /// It will not run: delivers `error`, or else the error of the argument that failed.
     fn fail(self: Box<Self>, error: Option<Error>);
+    /// Whether somebody waits for what it makes.
+    fn is_watched(&self) -> bool;
     /// Its name for messages.
     fn name(&self) -> &str;
     /// When it must have ended.
@@ -164,16 +166,22 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
         match panics::catch(name, attempt, begin) {
             Ok(Ran::Done(result)) => {
                 let result = result.map_err(|failure| returned(name, attempt, &failure));
+                refuse_late(name, &options, &cells);
                 Began::Ended(conclude(name, result, &cells, retry))
             }
-            Err(error) => Began::Ended(conclude::<A, O>(name, Err(error), &cells, retry)),
+            Err(error) => {
+                refuse_late(name, &options, &cells);
+                Began::Ended(conclude::<A, O>(name, Err(error), &cells, retry))
+            }
             Ok(Ran::Later(future)) => {
                 let options = options.clone();
                 let future =
                     Within::new(context, CatchPanic { future, function, options, attempt });
                 Began::Later(Box::pin(async move {
                     let (options, result) = future.await;
-                    conclude(task_name(function, &options), result, &cells, retry)
+                    let name = task_name(function, &options);
+                    refuse_late(name, &options, &cells);
+                    conclude(name, result, &cells, retry)
                 }))
             }
         }
@@ -185,6 +193,10 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
             Error::new(Kind::Invalid(message))
         });
         self.cells.fail(&error);
+    }
+
+    fn is_watched(&self) -> bool {
+        self.cells.is_watched()
     }
 
     fn name(&self) -> &str {
@@ -227,6 +239,15 @@ fn conclude<A: Arguments, O: Output>(
             Ended::Retry { job: Box::new(retry.job), error: Error::new(Kind::Task(*error)) }
         }
         (Err(error), _) => fail(error, cells),
+    }
+}
+
+/// What comes too late is not wanted, also if the timer has not said so yet: its error comes first.
+pub(crate) fn refuse_late(name: &str, options: &TaskOptions, cells: &impl Cells) {
+    if let Some((until, after)) = options.until()
+        && Instant::now() >= until
+    {
+        cells.fail(&Error::new(Kind::Deadline { task: name.into(), after }));
     }
 }
 

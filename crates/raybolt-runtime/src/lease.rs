@@ -64,11 +64,12 @@ impl Runnable for Server {
                     session.act(|hub| self.next_or_end(hub))
                 }
                 Ended::Success(_) | Ended::Failed => {
-                    session.stop_is_over(task);
-                    session.act(|hub| {
+                    let next = session.act(|hub| {
                         Session::report(hub, task, attempt, &ended);
                         self.next_or_end(hub)
-                    })
+                    });
+                    session.stop_is_over(task);
+                    next
                 }
             };
         }

@@ -11,7 +11,7 @@ use tokio::sync::RwLock;
 use crate::args::Arguments;
 use crate::context::{self, Context, Within};
 use crate::error::{Error, Kind, TaskError};
-use crate::job::{Began, Ended, Failure, deliver, fail, returned};
+use crate::job::{Began, Ended, Failure, deliver, fail, refuse_late, returned};
 use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
 use crate::panics;
@@ -134,6 +134,7 @@ where
         };
         let result =
             result.and_then(|result| result.map_err(|failure| returned(called, 0, &failure)));
+        refuse_late(called, &options, &cells);
         Began::Ended(conclude::<O>(called, result, &cells))
     }
 
@@ -163,7 +164,12 @@ fn later<O: Output>(
     future: impl Future<Output = Result<O, Box<TaskError>>> + Send + 'static,
 ) -> Began {
     let future = Within::new(context, future);
-    Began::Later(Box::pin(async move { conclude(call_name(name, &options), future.await, &cells) }))
+    Began::Later(Box::pin(async move {
+        let result = future.await;
+        let name = call_name(name, &options);
+        refuse_late(name, &options, &cells);
+        conclude(name, result, &cells)
+    }))
 }
 
 fn conclude<O: Output>(name: &str, result: Result<O, Box<TaskError>>, cells: &O::Cells) -> Ended {

@@ -79,9 +79,17 @@ impl<T: Value> Cell<T> {
         let size = raybolt_wire::value::check(&value).map_err(|error| {
             Error::new(Kind::Encode { task: task.into(), because: error.to_string() })
         })?;
+        if self.0.slot.set(Ok(value)).is_err() {
+            // An error is there already: cancelled, or past its deadline.
+            return Err(self
+                .0
+                .slot
+                .get()
+                .and_then(|there| there.as_ref().err())
+                .cloned()
+                .expect("a value is delivered once, and only an error may come before"));
+        }
         self.0.hold.set_size(size);
-        // An error may be there already: cancelled, or past its deadline.
-        let _ = self.0.slot.set(Ok(value));
         Ok(size)
     }
 }

@@ -362,17 +362,19 @@ impl Session {
 
     /// An attempt ended.
     pub(crate) fn conclude(self: &Arc<Self>, task: TaskKey, attempt: Attempt, ended: Ended) {
-        self.stop_is_over(task);
         match ended {
+            Ended::Retry { .. } if self.stopped.contains(task) => {
+                self.act(|hub| hub.owner.finished(task, attempt, false));
+            }
             Ended::Success(_) | Ended::Failed => {
                 self.act(|hub| Self::report(hub, task, attempt, &ended));
             }
             Ended::Retry { job, error } => {
                 match self.act(|hub| hub.owner.retry(task, attempt, job)) {
-                    Retry::Again | Retry::Stale(_) => {}
+                    Retry::Again | Retry::Stale(_) => return,
                     Retry::Exhausted(job) => {
                         if let Some(failure) = error.task_error() {
-                            crate::failures::record(failure, false);
+                            crate::failures::record(failure, !job.is_watched());
                         }
                         job.fail(Some(error));
                         self.act(|hub| hub.owner.finished(task, attempt, false));
@@ -380,6 +382,7 @@ impl Session {
                 }
             }
         }
+        self.stop_is_over(task);
     }
 
     /// Lets an async task go on without a thread; `lease` is what it holds meanwhile.
@@ -474,27 +477,35 @@ impl Session {
     /// Stops the task that makes `object`: one that has not started never will; one that runs is
     /// asked to. Either way whoever waits for the object gets `error`, by way of `fail`.
     pub(crate) fn cancel(self: &Arc<Self>, object: ObjectKey, error: &Error, fail: impl FnOnce()) {
-        match self.act(|hub| hub.owner.cancel(object)) {
+        let cancel = self.act(|hub| {
+            let cancel = hub.owner.cancel(object);
+            if let Cancel::Call(_, task) | Cancel::Lent(task) = &cancel {
+                self.stopped.add(*task); // Before its end is reported, or nobody would forget it.
+            }
+            cancel
+        });
+        match cancel {
             Cancel::Taken(task, job) => {
                 job.fail(Some(error.clone()));
                 self.act(|hub| hub.owner.finished(task, 0, false));
             }
             Cancel::Call(actor, task) => {
-                if let Some(actor) = self.lock().actor(actor) {
+                let actor = self.lock().actor(actor); // The lock ends here: SESS-1.
+                if let Some(actor) = actor {
                     actor.cancel(task, Some(error.clone()));
                 }
-                self.stopped.add(task);
                 fail();
+                self.act(|hub| hub.owner.given_up(object));
             }
-            Cancel::Lent(task) => {
-                self.stopped.add(task);
+            Cancel::Lent(_) => {
                 fail();
+                self.act(|hub| hub.owner.given_up(object));
             }
             Cancel::Ended => {}
         }
     }
 
-    /// A task that may have been asked to stop has ended.
+    /// A task that may have been asked to stop has ended, and the owner knows.
     pub(crate) fn stop_is_over(&self, task: TaskKey) {
         self.stopped.forget(task);
     }

@@ -15,7 +15,7 @@
 //! 3. [`Owner::finished`] ends a task, readies or fails its objects and, through them, the tasks
 //!    that wait. A task whose argument failed is never run: [`Effect::Fail`] hands its job back.
 //! 4. An attempt that failed or was lost goes back to the queue while retries are left.
-//! 5. An object that nobody holds is freed, once, at once, and after its task has ended.
+//! 5. An object that nobody holds is freed, once, at once, and after its task has ended or was given up.
 //!
 //! ```text
 //!  Waiting --ready--> Queued --lend--> Lent --finished--> (gone)
@@ -400,6 +400,16 @@ impl<J> Owner<J> {
         }
     }
 
+    /// The task that makes `object` still runs, but in place of its values lies an error already,
+    /// whatever it returns: tasks that wait for them need not wait for its end.
+    pub fn given_up(&mut self, object: ObjectKey) {
+        let producer = self.objects.get(object).map(|object| object.producer);
+        let Some(task) = producer.and_then(|producer| self.tasks.get(producer)) else { return };
+        for object in task.returns.clone().as_slice() {
+            self.settle(*object, Status::Failed);
+        }
+    }
+
     /// The last handle of this process to `object` is gone.
     pub fn released(&mut self, object: ObjectKey) {
         if let Some(record) = self.objects.get_mut(object) {
@@ -575,7 +585,9 @@ impl<J> Owner<J> {
     }
 
     fn settle(&mut self, object: ObjectKey, status: Status) {
-        let record = &mut self.objects[object];
+        // It was given up, and so has failed before, or is even gone.
+        let pending = |record: &&mut Object| record.status == Status::Pending;
+        let Some(record) = self.objects.get_mut(object).filter(pending) else { return };
         record.status = status;
         for key in record.waiting.take().unwrap_or_default().0 {
             if status == Status::Failed {

@@ -133,3 +133,25 @@ fn cancelling_finds_a_task_wherever_it_is() {
     assert!(owner.finished(task, attempt, true));
     assert_eq!(owner.counts().tasks, 0);
 }
+
+#[test]
+fn who_waits_for_a_task_that_is_given_up_need_not_wait_for_its_end() {
+    let mut owner = TestOwner::new();
+    let a = submit(&mut owner, "a", &[], 0);
+    let b = submit(&mut owner, "b", &[a], 0);
+    let (task, attempt, _) = owner.lend(CLASS).unwrap();
+    assert_eq!(owner.cancel(a), Cancel::Lent(task));
+    owner.given_up(a);
+    let failing = owner.producer(b).unwrap();
+    assert!(effects(&mut owner).contains(&Effect::Fail(failing, "b")));
+    assert!(owner.finished(failing, 0, false));
+    // Who comes now fails at once, and so does who comes after the task has returned a value.
+    let c = submit(&mut owner, "c", &[a], 0);
+    assert!(effects(&mut owner).contains(&Effect::Fail(owner.producer(c).unwrap(), "c")));
+    assert!(owner.finished(owner.producer(c).unwrap(), 0, false));
+    owner.released(a);
+    assert!(owner.finished(task, attempt, true));
+    owner.released(b);
+    owner.released(c);
+    assert_eq!(owner.counts(), Counts::default());
+}
