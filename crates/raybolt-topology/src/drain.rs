@@ -15,8 +15,8 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// A slice has ended.
-    pub(crate) fn slice_ended(&self) {
+    /// A slice or a request has ended.
+    pub(crate) fn moved(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             *self.slices.lock().expect("the drain's lock is sound") += 1;
             self.changed.notify_all();

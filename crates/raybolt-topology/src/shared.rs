@@ -182,6 +182,7 @@ impl Shared {
         drop(batches);
         if !effects.is_empty() {
             self.tell_instances(&*requests.observer, effects);
+            self.drain.moved(); // Not always at the end of a slice: held tuples end anywhere.
         }
         Some(result)
     }

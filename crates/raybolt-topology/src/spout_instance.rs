@@ -225,6 +225,10 @@ impl<S: Spout> Body for SpoutInstance<S> {
         !self.active && !self.collector.inner.ledger.blocked
     }
 
+    fn is_done(&self) -> bool {
+        self.collector.pending.is_empty()
+    }
+
     fn stop(&mut self) {
         self.user(Spout::close);
         self.spout = None;

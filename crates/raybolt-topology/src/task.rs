@@ -26,6 +26,11 @@ pub(crate) trait Body: Send + Any {
     /// Whether it holds nothing: no input, no output that waits for room, nothing in user hands.
     fn is_quiet(&self) -> bool;
 
+    /// Whether it has been told of everything that it waits to be told of.
+    fn is_done(&self) -> bool {
+        true
+    }
+
     /// The end: user code may clean up.
     fn stop(&mut self);
 }
@@ -100,11 +105,20 @@ impl Task {
         self.body().as_mut().map(|body| look(body.as_mut()))
     }
 
-    /// Whether the body holds nothing. Never while a slice runs: user code may take its time, and who
-    /// asks has a deadline.
+    /// Whether the body holds nothing.
     pub(crate) fn is_quiet(&self) -> bool {
+        self.try_body(Body::is_quiet)
+    }
+
+    /// Whether the body has been told of everything that it waits for.
+    pub(crate) fn is_done(&self) -> bool {
+        self.try_body(Body::is_done)
+    }
+
+    /// Never true while a slice runs: user code may take its time, and who asks has a deadline.
+    fn try_body(&self, is: impl FnOnce(&dyn Body) -> bool) -> bool {
         match self.body.try_lock() {
-            Ok(body) => body.as_ref().is_none_or(|body| body.is_quiet()),
+            Ok(body) => body.as_deref().is_none_or(is),
             Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Poisoned(_)) => panic!("panics of user code are caught in a slice"),
         }
@@ -179,6 +193,6 @@ impl Runnable for Task {
         if self.turn.finish(slice == Slice::More) == Next::Schedule {
             self.clone().schedule();
         }
-        self.shared.drain.slice_ended();
+        self.shared.drain.moved();
     }
 }

@@ -316,8 +316,9 @@ pub(crate) struct Draining {
 }
 
 impl Draining {
-    /// Waits until nothing is on the way: the spouts must have been told to be quiet. Says whether that
-    /// came before `deadline`.
+    /// Waits until nothing is on the way: the spouts must have been told to be quiet. With
+    /// `trees_too`, also until all spouts have been told of their trees, and no request is open.
+    /// Says whether that came before `deadline`.
     pub(crate) fn wait(&self, deadline: Option<Instant>, trees_too: bool) -> bool {
         let mut quiet = 0; // So many instances, from the first, hold nothing and get nothing.
         self.shared.drain.wait(deadline, || {
@@ -327,7 +328,8 @@ impl Draining {
                 }
                 quiet += 1;
             }
-            !trees_too || (self.shared.roots() == 0 && self.shared.requests() == 0)
+            let done = |task: &Arc<Task>| task.is_done();
+            !trees_too || (self.tasks.iter().all(done) && self.shared.requests() == 0)
         })
     }
 }
