@@ -171,6 +171,8 @@ pub struct Owner<J> {
     queued: Vec<usize>,
     borrows: BTreeMap<ProcessId, BTreeMap<ObjectKey, u32>>,
     effects: VecDeque<Effect<J>>,
+    /// Whether this process stops: nothing is tried again.
+    stopping: bool,
     plants: Plants,
 }
 
@@ -233,6 +235,7 @@ impl<J> Owner<J> {
             queued: Vec::new(),
             borrows: BTreeMap::new(),
             effects: VecDeque::new(),
+            stopping: false,
             plants: Plants::NONE,
         }
     }
@@ -362,7 +365,7 @@ impl<J> Owner<J> {
             return Retry::Stale(job);
         }
         let Target::Class(class) = task.target else { return Retry::Exhausted(job) };
-        if task.retries_left == 0 {
+        if task.retries_left == 0 || self.stopping {
             return Retry::Exhausted(job);
         }
         task.retries_left -= 1;
@@ -454,8 +457,9 @@ impl<J> Owner<J> {
     }
 
     /// Takes the jobs of all tasks that have not started: this process stops. Each task is still to
-    /// be reported as finished.
+    /// be reported as finished; those that run are not tried again, for nobody would run them.
     pub fn drain(&mut self) -> Vec<(TaskKey, J)> {
+        self.stopping = true;
         let mut jobs = Vec::new();
         for (key, task) in &mut self.tasks {
             match std::mem::replace(&mut task.state, State::Failing) {

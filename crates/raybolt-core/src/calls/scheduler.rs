@@ -404,8 +404,12 @@ impl Scheduler {
     fn starves_earlier(&self, id: ClassId, position: usize) -> bool {
         let mine = &self.classes[id.0 as usize].demand;
         self.waiting.iter().take(position).any(|earlier| {
-            self.classes[earlier.0 as usize].demand.iter().any(|(index, units)| {
-                let scarce = self.resources[*index].available < *units;
+            let earlier = &self.classes[earlier.0 as usize];
+            // Free parts of several GPUs do not make a whole one.
+            let no_gpu_fits = self.gpus_for(earlier.gpu).is_none();
+            earlier.demand.iter().any(|(index, units)| {
+                let resource = &self.resources[*index];
+                let scarce = resource.available < *units || (no_gpu_fits && resource.name == GPU);
                 scarce && mine.iter().any(|(own, _)| own == index)
             })
         })
@@ -529,6 +533,29 @@ mod tests {
         assert!(grants(&mut scheduler).is_empty());
         scheduler.returned(first[1].0);
         assert_eq!(grants(&mut scheduler)[0].1, large);
+    }
+
+    /// Found by the simulator: what is free in parts was not seen to be too little.
+    #[test]
+    fn a_whole_gpu_is_not_starved_by_parts_of_gpus() {
+        let mut scheduler = Scheduler::new(&demand(&[(GPU, 2.0)]));
+        let half = scheduler.class("half", &demand(&[(GPU, 0.5)])).unwrap();
+        let whole = scheduler.class("whole", &demand(&[(GPU, 1.0)])).unwrap();
+        scheduler.wanted(half, 3);
+        let halves = grants(&mut scheduler);
+        for (lease, _) in &halves {
+            scheduler.started(*lease);
+        }
+        scheduler.wanted(whole, 1);
+        scheduler.wanted(half, 9);
+        scheduler.returned(halves[0].0);
+        assert_eq!(
+            grants(&mut scheduler),
+            [],
+            "a half is free of either GPU: a whole, but of none"
+        );
+        scheduler.returned(halves[1].0);
+        assert_eq!(grants(&mut scheduler)[0].1, whole);
     }
 
     #[test]

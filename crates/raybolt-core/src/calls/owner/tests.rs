@@ -155,3 +155,17 @@ fn who_waits_for_a_task_that_is_given_up_need_not_wait_for_its_end() {
     owner.released(c);
     assert_eq!(owner.counts(), Counts::default());
 }
+
+#[test]
+fn what_runs_while_the_process_stops_is_not_tried_again() {
+    let mut owner = TestOwner::new();
+    let running = submit(&mut owner, "running", &[], 3);
+    submit(&mut owner, "waiting", &[running], 3);
+    let (task, attempt, job) = owner.lend(CLASS).unwrap();
+    let drained = owner.drain();
+    assert_eq!(drained.len(), 1);
+    assert_eq!(owner.retry(task, attempt, job), Retry::Exhausted("running"));
+    assert!(owner.finished(task, attempt, false));
+    assert!(owner.finished(drained[0].0, 0, false));
+    assert_eq!(owner.counts().tasks, 0);
+}
