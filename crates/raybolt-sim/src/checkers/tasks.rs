@@ -21,6 +21,8 @@ pub struct Tasks {
     tasks: BTreeMap<TaskKey, Task>,
     /// Whether an object's task went well; nothing for those that are pending.
     results: BTreeMap<ObjectKey, bool>,
+    /// Whether the session ended: nothing is tried again.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -93,9 +95,9 @@ impl Tasks {
 
     /// An attempt failed or was lost; the owner says whether it is queued again.
     pub fn retried(&mut self, key: TaskKey, attempt: Attempt, again: Option<bool>) -> Verdict {
-        let current = self.is_current(key, attempt);
+        let (current, ended) = (self.is_current(key, attempt), self.ended);
         let task = self.of(key);
-        let expected = current.then_some(!task.is_call && task.lent <= task.retries);
+        let expected = current.then_some(!ended && !task.is_call && task.lent <= task.retries);
         require(again == expected, NAME, || {
             format!("OWN-3: a retry of {key:?} gives {again:?} instead of {expected:?}: {task:?}")
         })?;
@@ -122,6 +124,11 @@ impl Tasks {
         require(task.state == State::Open, NAME, || format!("{key:?} is taken back: {task:?}"))?;
         task.state = State::Failing;
         Ok(())
+    }
+
+    /// The session ends.
+    pub fn session_ended(&mut self) {
+        self.ended = true;
     }
 
     /// Whether it is a call of an actor.

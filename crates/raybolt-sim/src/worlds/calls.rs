@@ -57,6 +57,7 @@ pub struct Options {
     workers: u32,
     cpus: u32,
     gpus: u32,
+    gpu_classes: u32,
     classes: usize,
     needs_max: u64,
     lent_max: u64,
@@ -93,6 +94,7 @@ impl Options {
             workers: rng.count(1..=5),
             cpus: rng.count(1..=8),
             gpus: rng.count(0..=2),
+            gpu_classes: rng.count(0..=1000),
             classes: rng.count(1..=4) as usize,
             needs_max: rng.within(&(0..=3)),
             lent_max: rng.within(&(0..=2)),
@@ -308,13 +310,13 @@ impl World<'_> {
 
     /// Classes of random demands, each of which the node can meet.
     fn make_classes(&mut self) {
-        let Options { classes, cpus, gpus, .. } = self.shared.options;
+        let Options { classes, cpus, gpus, gpu_classes, .. } = self.shared.options;
         for index in 0..classes {
             let cpu = self.shared.rng.count(0..=cpus.min(2));
-            let gpu = if gpus > 0 && self.shared.rng.chance(300) { 1 } else { 0 };
-            let mut demand = demand(&[(CPU, cpu), (GPU, gpu)]);
-            if gpus > 0 && self.shared.rng.chance(200) {
-                demand.set(GPU, 0.25).expect("a quarter of a GPU can be had");
+            let mut demand = demand(&[(CPU, cpu)]);
+            if gpus > 0 && self.shared.rng.chance(gpu_classes) {
+                let gpu = *self.shared.rng.pick(&[0.25, 0.5, 1.0]);
+                demand.set(GPU, gpu).expect("parts of a GPU can be had");
             }
             let class = self.scheduler.class(&format!("task{index}"), &demand);
             let class = class.expect("the node has what was drawn");

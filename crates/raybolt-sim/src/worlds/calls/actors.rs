@@ -82,7 +82,7 @@ impl World<'_> {
             sequence: 0,
             order: Order::new(limits),
         });
-        self.scheduler.wanted(class, 1);
+        self.want(class, 1);
         key
     }
 
@@ -200,7 +200,7 @@ impl World<'_> {
         actor.epoch.0 += 1;
         actor.sequence = 0;
         let class = actor.class;
-        self.scheduler.wanted(class, 1);
+        self.want(class, 1);
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl World<'_> {
             self.finish(call.task, ONLY_ATTEMPT, false)?;
         }
         if phase == Phase::Placing {
-            self.scheduler.wanted(class, 0);
+            self.want(class, 0);
         }
         self.pump(key)
     }

@@ -50,7 +50,7 @@ impl World<'_> {
     fn perform(&mut self, effect: Effect<u64>) -> Verdict {
         match effect {
             Effect::Queued(class) => {
-                self.scheduler.wanted(class, self.owner.queued(class));
+                self.want(class, self.owner.queued(class));
                 let open: Vec<_> = self
                     .leases
                     .iter()
@@ -71,7 +71,7 @@ impl World<'_> {
 
     fn granted(&mut self, lease: LeaseKey, class: ClassId) -> Verdict {
         let demand = &self.demands[&class];
-        self.resources.granted(lease, demand, &self.scheduler)?;
+        self.resources.granted(lease, class, demand, &self.scheduler)?;
         let leased = Leased {
             class,
             worker: None,
@@ -97,8 +97,9 @@ impl World<'_> {
         match self.actor_of_class(class) {
             Some(actor) => {
                 leased_of(self, lease).is_actor = true;
+                self.resources.started(lease);
                 self.scheduler.started(lease);
-                self.scheduler.wanted(class, 0);
+                self.want(class, 0);
                 self.actor_placed(actor, lease, process)
             }
             None => self.serve(lease),
@@ -136,6 +137,7 @@ impl World<'_> {
                 break;
             }
             let Some((task, attempt, serial)) = self.owner.lend(class) else { break };
+            self.resources.started(lease);
             self.scheduler.started(lease);
             self.tasks.lent(task, attempt)?;
             let leased = leased_of(self, lease);
@@ -153,6 +155,12 @@ impl World<'_> {
         Ok(())
     }
 
+    /// The scheduler hears how many tasks of a class are queued.
+    pub fn want(&mut self, class: ClassId, queued: usize) {
+        self.resources.wanted(class, &self.demands[&class], queued);
+        self.scheduler.wanted(class, queued);
+    }
+
     /// Returns a lease; its class may still have tasks.
     pub fn give_back(&mut self, lease: LeaseKey) {
         let leased = self.leases.remove(&lease).expect("a lease is returned once");
@@ -161,11 +169,11 @@ impl World<'_> {
             self.scheduler.returned(lease);
             return;
         }
-        self.scheduler.wanted(leased.class, 0);
+        self.want(leased.class, 0);
         self.scheduler.returned(lease);
         let queued = self.owner.queued(leased.class);
         if queued > 0 {
-            self.scheduler.wanted(leased.class, queued);
+            self.want(leased.class, queued);
         }
     }
 
@@ -400,7 +408,7 @@ impl World<'_> {
         let awaited = self.scheduler.is_awaited(class, self.owner.queued(class));
         let lease = if awaited { None } else { self.scheduler.lease_now(class) };
         if let Some(lease) = lease {
-            self.resources.granted(lease, &self.demands[&class], &self.scheduler)?;
+            self.resources.taken(lease, class, &self.demands[&class], &self.scheduler)?;
         } else if !awaited {
             return Ok(());
         }

@@ -87,6 +87,7 @@ impl World<'_> {
     fn end_session(&mut self) -> Verdict {
         self.shared.trace.line(|| "the session ends".into());
         let drained = self.owner.drain();
+        self.tasks.session_ended();
         for (task, _) in &drained {
             self.tasks.taken_back(*task)?;
         }
