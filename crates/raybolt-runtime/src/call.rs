@@ -52,18 +52,15 @@ fn try_submit<A: Arguments, O: Output>(
     cells.configure(&options);
     let needs = args.needs().into_boxed_slice();
     let place = cells.clone();
-    let job = TaskJob { function, args, cells, run, options: options.clone() };
-    let mut job: Option<Box<dyn Job>> = Some(Box::new(job));
-    let submitted = session.act(|hub| {
+    let job = Box::new(TaskJob { function, args, cells, run, options: options.clone() });
+    session.act(|hub| {
         let class = class(hub, session.epoch, function, &options)?;
         hub.copies += copies as u64;
         let returns = place.expect(&mut hub.owner);
-        let job = job.take();
+        let job: Option<Box<dyn Job>> = Some(job);
         hub.owner.submit(Submit { target: Target::Class(class), job, needs, returns, retries });
         Ok(())
-    });
-    drop(job); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
-    submitted?;
+    })?;
     if options.until().is_some() {
         watch_deadline(session, task_name(function, &options).to_owned(), &options, &place);
     }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use raybolt_core::calls::owner::{Attempt, Cancel, ObjectKey, Retry, Target, TaskKey};
+use raybolt_core::calls::queue::CallerId;
 use raybolt_core::calls::scheduler::{CPU, Demand, GPU, LeaseKey, UNIT};
 use serde::Serialize;
 
@@ -74,11 +75,19 @@ pub(crate) struct Session {
 #[must_use = "the session ends when this is dropped"]
 pub struct SessionGuard(Arc<Session>);
 
-/// Running tasks that were asked to stop.
+/// Running tasks and calls that were asked to stop.
 #[derive(Default)]
 struct Stopped {
     count: AtomicUsize,
-    tasks: Mutex<BTreeSet<TaskKey>>,
+    keys: Mutex<BTreeSet<Stop>>,
+}
+
+/// What was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    Task(TaskKey),
+    /// All calls of an actor that was killed.
+    CallsOf(CallerId),
 }
 
 /// What a session holds at a moment.
@@ -160,7 +169,7 @@ impl Builder {
             total.set(name, amount).map_err(|error| invalid(error.to_string()))?;
         }
         let cpus = (total.amount(CPU) / UNIT) as usize;
-        let width = self.worker_threads.unwrap_or(cpus.clamp(1, THREADS_MAX));
+        let width = self.worker_threads.unwrap_or(cpus.max(1));
         if width == 0 || width > THREADS_MAX {
             let message = format!("`worker_threads` must be from 1 to {THREADS_MAX}, not {width}");
             return Err(invalid(message));
@@ -244,7 +253,8 @@ pub fn is_initialized() -> bool {
 pub fn memory() -> Result<MemoryReport> {
     with(|session| {
         let threads = session.pool.threads();
-        let hub = session.lock();
+        let mut hub = session.lock();
+        hub.forget_dead_actors();
         let counts = hub.owner.counts();
         MemoryReport {
             tasks: counts.tasks,
@@ -298,7 +308,9 @@ pub fn blocking<R>(wait: impl FnOnce() -> R) -> R {
 pub fn is_cancelled() -> bool {
     let Some(context) = context::current() else { return false };
     let late = context.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-    late || with(|session| session.stopped.contains(context.task)).unwrap_or(false)
+    let stops = [Stop::Task(context.task), Stop::CallsOf(context.caller)];
+    let stopped = |session: &Arc<Session>| stops.iter().any(|stop| session.stopped.contains(*stop));
+    late || with(stopped).unwrap_or(false)
 }
 
 /// The ids of the GPUs that the task which runs here may use; empty outside a task.
@@ -362,18 +374,14 @@ impl Session {
     /// An attempt ended.
     pub(crate) fn conclude(self: &Arc<Self>, task: TaskKey, attempt: Attempt, ended: Ended) {
         match ended {
-            Ended::Retry { .. } if self.stopped.contains(task) => {
+            Ended::Retry { .. } if self.stopped.contains(Stop::Task(task)) => {
                 self.act(|hub| hub.owner.finished(task, attempt, false));
             }
             Ended::Success(_) | Ended::Failed => {
                 self.act(|hub| Self::report(hub, task, attempt, &ended));
             }
             Ended::Retry { job, error } => {
-                let retry = self.act(|hub| match hub.ended {
-                    true => Retry::Exhausted(job), // Nobody serves the queue any more.
-                    false => hub.owner.retry(task, attempt, job),
-                });
-                match retry {
+                match self.act(|hub| hub.owner.retry(task, attempt, job)) {
                     Retry::Again | Retry::Stale(_) => return,
                     Retry::Exhausted(job) => {
                         if let Some(failure) = error.task_error() {
@@ -483,7 +491,7 @@ impl Session {
         let cancel = self.act(|hub| {
             let cancel = hub.owner.cancel(object);
             if let Cancel::Call(_, task) | Cancel::Lent(task) = &cancel {
-                self.stopped.add(*task); // Before its end is reported, or nobody would forget it.
+                self.stopped.add(Stop::Task(*task)); // Before its end is reported, or nobody would forget it.
             }
             cancel
         });
@@ -510,7 +518,17 @@ impl Session {
 
     /// A task that may have been asked to stop has ended, and the owner knows.
     pub(crate) fn stop_is_over(&self, task: TaskKey) {
-        self.stopped.forget(task);
+        self.stopped.forget(Stop::Task(task));
+    }
+
+    /// The calls that an actor, which is named as it calls others, runs now shall stop.
+    pub(crate) fn stop_calls_of(&self, actor: CallerId) {
+        self.stopped.add(Stop::CallsOf(actor));
+    }
+
+    /// An actor runs no calls and never will.
+    pub(crate) fn calls_are_over(&self, actor: CallerId) {
+        self.stopped.forget(Stop::CallsOf(actor));
     }
 
     pub(crate) fn downgrade(self: &Arc<Self>) -> Weak<Self> {
@@ -518,11 +536,11 @@ impl Session {
     }
 
     fn end(self: &Arc<Self>) {
-        let (jobs, actors, placing) = {
+        let (jobs, actors) = {
             let mut hub = self.lock();
             hub.ended = true;
             let actors: Vec<_> = hub.actors.values().filter_map(Weak::upgrade).collect();
-            (hub.owner.drain(), actors, hub.stop_placing())
+            (hub.owner.drain(), actors)
         };
         for (task, job) in jobs {
             let what = format!("the result of task `{}`", job.name());
@@ -532,7 +550,6 @@ impl Session {
         for actor in actors {
             actor.kill("its session ended");
         }
-        drop(placing); // They hold the session, which holds them.
         self.names.clear();
         self.stalled.end();
         let left = self.pool.shutdown(Instant::now() + SHUTDOWN_TIME);
@@ -555,23 +572,23 @@ impl Drop for Session {
 }
 
 impl Stopped {
-    fn add(&self, task: TaskKey) {
-        if self.lock().insert(task) {
+    fn add(&self, stop: Stop) {
+        if self.lock().insert(stop) {
             self.count.fetch_add(1, Ordering::Release);
         }
     }
 
-    fn forget(&self, task: TaskKey) {
-        if self.count.load(Ordering::Acquire) > 0 && self.lock().remove(&task) {
+    fn forget(&self, stop: Stop) {
+        if self.count.load(Ordering::Acquire) > 0 && self.lock().remove(&stop) {
             self.count.fetch_sub(1, Ordering::Release);
         }
     }
 
-    fn contains(&self, task: TaskKey) -> bool {
-        self.count.load(Ordering::Acquire) > 0 && self.lock().contains(&task)
+    fn contains(&self, stop: Stop) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.lock().contains(&stop)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<TaskKey>> {
-        self.tasks.lock().expect("no thread panics with this lock")
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Stop>> {
+        self.keys.lock().expect("no thread panics with this lock")
     }
 }
