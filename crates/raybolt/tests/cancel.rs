@@ -111,7 +111,7 @@ fn nobody_is_cancelled_outside_a_task() {
 
 #[remote]
 async fn never() {
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[test]
