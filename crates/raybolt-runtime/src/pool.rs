@@ -7,9 +7,10 @@
 //! at once; a thread that waits inside a runnable is *blocked* and does not count.
 //!
 //! # Protocol
-//! 1. A runnable joins the end of the shared queue. One with short slices may take the *next* place
-//!    of the thread that schedules it instead, since its data is warm there; whatever stood there
-//!    moves to the shared queue.
+//! 1. A runnable joins the shared queue at its [`Place`]: behind those of the same *home* and level. A
+//!    thread takes the highest level of its own home first, then from others. One with short slices
+//!    may take the *next* place of the thread that schedules it instead, since its data is warm there
+//!    (and nobody else waits, or it is at home there); whatever stood there moves to the queue.
 //! 2. Work that joins the queue wakes a sleeping thread, unless one is *searching* already.
 //! 3. A thread without work searches for [`SPIN`], then sleeps. Idle threads use no CPU; those
 //!    beyond the width end after [`IDLE_MAX`].
@@ -42,7 +43,26 @@ const NEXT_MAX: u32 = 32;
 pub trait Runnable: Send + Sync + 'static {
     /// Runs one slice. Must catch the panics of user code.
     fn run(self: Arc<Self>);
+
+    /// Where it belongs in the queue. Must not change.
+    fn place(&self) -> Place {
+        Place::default()
+    }
 }
+
+/// Where a runnable belongs in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Which thread it should rather run on, modulo the width: always on the same one, so that its
+    /// data stays in that processor's caches.
+    pub home: usize,
+    /// How near it is to the end of its pipeline, below [`LEVELS`]: a thread takes the highest level
+    /// first, so that what is on the way stays little.
+    pub level: usize,
+}
+
+/// How many levels of runnables a pool tells apart.
+pub const LEVELS: usize = 8;
 
 /// How a pool is built.
 #[derive(Debug, Clone)]
@@ -73,16 +93,61 @@ struct Shared {
 }
 
 struct State {
-    queue: VecDeque<Arc<dyn Runnable>>,
+    queue: Queue,
     idle: Vec<Arc<Sleeper>>,
     /// All threads alive: active, searching, blocked and idle ones.
     threads: usize,
+    /// How many threads were ever started; gives each its home.
+    started: usize,
     blocked: usize,
     searching: usize,
     /// Threads lent by the overseer beyond the width.
     lent: usize,
     overseeing: bool,
     stopping: bool,
+}
+
+/// The shared queue: a part for each thread of the width, and in it a line per level.
+struct Queue {
+    homes: Box<[[VecDeque<Arc<dyn Runnable>>; LEVELS]]>,
+    len: usize,
+}
+
+impl Queue {
+    fn new(width: usize) -> Self {
+        Queue { homes: (0..width).map(|_| Default::default()).collect(), len: 0 }
+    }
+
+    fn push(&mut self, runnable: Arc<dyn Runnable>) {
+        let Place { home, level } = runnable.place();
+        let home = home % self.homes.len();
+        self.homes[home][level.min(LEVELS - 1)].push_back(runnable);
+        self.len += 1;
+    }
+
+    /// What the thread of this home should run: its own, or else what is the least work to move.
+    fn pop(&mut self, home: usize) -> Option<Arc<dyn Runnable>> {
+        if self.len == 0 {
+            return None;
+        }
+        let width = self.homes.len();
+        let own = self.homes[home % width].iter_mut().rev().find_map(VecDeque::pop_front);
+        let runnable = own.or_else(|| {
+            let mut others = (1..width).map(|other| (home + other) % width);
+            // What is near the beginning of a pipeline holds the least.
+            others.find_map(|other| self.homes[other].iter_mut().find_map(VecDeque::pop_front))
+        })?;
+        self.len -= 1;
+        Some(runnable)
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
 }
 
 struct Sleeper {
@@ -93,6 +158,7 @@ struct Sleeper {
 /// What a pool thread knows of itself.
 struct Worker {
     shared: Arc<Shared>,
+    home: usize,
     next: Option<Arc<dyn Runnable>>,
 }
 
@@ -104,12 +170,14 @@ impl Pool {
     /// A pool without threads; they start when there is work.
     pub fn new(options: Options) -> Self {
         assert!(options.width > 0 && options.threads_max >= options.width);
+        let width = options.width;
         let pool = Pool(Arc::new(Shared {
             options,
             state: Mutex::new(State {
-                queue: VecDeque::new(),
+                queue: Queue::new(width),
                 idle: Vec::new(),
                 threads: 0,
+                started: 0,
                 blocked: 0,
                 searching: 0,
                 lent: 0,
@@ -136,7 +204,7 @@ impl Pool {
         if state.stopping {
             return;
         }
-        state.queue.push_back(runnable);
+        state.queue.push(runnable);
         self.0.queued.store(state.queue.len(), Ordering::Release);
         self.0.rouse(state);
     }
@@ -169,7 +237,7 @@ impl Pool {
     pub fn shutdown(&self, deadline: Instant) -> usize {
         let mut state = self.0.lock();
         state.stopping = true;
-        let dropped = std::mem::take(&mut state.queue);
+        let dropped = std::mem::replace(&mut state.queue, Queue::new(1));
         self.0.queued.store(0, Ordering::Release);
         self.0.overseer.notify_all();
         for sleeper in state.idle.drain(..) {
@@ -190,9 +258,16 @@ impl Pool {
         &self,
         runnable: Arc<dyn Runnable>,
     ) -> Result<Option<Arc<dyn Runnable>>, Arc<dyn Runnable>> {
+        let home = runnable.place().home % self.0.options.width;
+        // While there is other work, it can as well wait for its own thread.
+        let busy = self.0.queued.load(Ordering::Relaxed) > 0;
         WORKER.with_borrow_mut(|worker| match worker {
             Some(worker) if Arc::ptr_eq(&worker.shared, &self.0) => {
-                Ok(worker.next.replace(runnable))
+                if busy && worker.home != home {
+                    Err(runnable)
+                } else {
+                    Ok(worker.next.replace(runnable))
+                }
             }
             _ => Err(runnable),
         })
@@ -218,7 +293,7 @@ impl<'a> Blocked<'a> {
         let mut state = shared.lock();
         state.blocked += 1;
         if let Some(next) = next {
-            state.queue.push_back(next);
+            state.queue.push(next);
             shared.queued.store(state.queue.len(), Ordering::Release);
         }
         shared.rouse(state);
@@ -252,12 +327,14 @@ impl Shared {
             drop(state);
             sleeper.wake();
         } else if state.threads < self.options.threads_max {
+            let home = state.started % self.options.width;
+            state.started += 1;
             state.threads += 1;
             state.searching += 1;
             let name = format!("{}-{}", self.options.name, state.threads);
             drop(state);
             let shared = self.clone();
-            if let Err(error) = spawn(name, move || work(shared)) {
+            if let Err(error) = spawn(name, move || work(shared, home)) {
                 let mut state = self.lock();
                 state.threads -= 1;
                 state.searching -= 1;
@@ -287,9 +364,9 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<(
 }
 
 /// The life of a pool thread. It begins as a searcher, counted by whoever started it.
-fn work(shared: Arc<Shared>) {
+fn work(shared: Arc<Shared>, home: usize) {
     let _ended = Ended(shared.clone());
-    WORKER.set(Some(Worker { shared: shared.clone(), next: None }));
+    WORKER.set(Some(Worker { shared: shared.clone(), home, next: None }));
     let mut in_a_row = 0;
     let mut searching = true;
     loop {
@@ -297,7 +374,7 @@ fn work(shared: Arc<Shared>) {
             next.run();
             continue;
         }
-        match find(&shared, searching) {
+        match find(&shared, home, searching) {
             Found::Work(runnable) => {
                 searching = false;
                 in_a_row = 0;
@@ -334,7 +411,7 @@ fn take_next(in_a_row: &mut u32, shared: &Arc<Shared>) -> Option<Arc<dyn Runnabl
     }
     // Others have waited long enough: queue behind them.
     let mut state = shared.lock();
-    state.queue.push_back(next);
+    state.queue.push(next);
     shared.queued.store(state.queue.len(), Ordering::Release);
     None
 }
@@ -346,7 +423,7 @@ enum Found {
     End,
 }
 
-fn find(shared: &Arc<Shared>, mut searching: bool) -> Found {
+fn find(shared: &Arc<Shared>, home: usize, mut searching: bool) -> Found {
     loop {
         let mut state = shared.lock();
         if std::mem::take(&mut searching) {
@@ -357,7 +434,7 @@ fn find(shared: &Arc<Shared>, mut searching: bool) -> Found {
         }
         let active = state.threads - state.blocked - state.idle.len();
         if active <= shared.options.width + state.lent {
-            if let Some(runnable) = state.queue.pop_front() {
+            if let Some(runnable) = state.queue.pop(home) {
                 shared.queued.store(state.queue.len(), Ordering::Release);
                 shared.taken.fetch_add(1, Ordering::Relaxed);
                 shared.rouse(state); // More work, and nobody searching: pass the wake-up on.
@@ -476,6 +553,31 @@ mod tests {
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(20)
+    }
+
+    struct At(Place);
+
+    impl Runnable for At {
+        fn run(self: Arc<Self>) {}
+        fn place(&self) -> Place {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_thread_takes_the_highest_level_of_its_home_then_the_lowest_of_others() {
+        let mut queue = Queue::new(2);
+        for (home, level) in [(0, 1), (1, 2), (2, 9), (1, 0), (0, 1), (3, 2)] {
+            queue.push(Arc::new(At(Place { home, level })));
+        }
+        assert_eq!(queue.len(), 6);
+        let mut order = Vec::new();
+        while let Some(runnable) = queue.pop(2) {
+            let Place { home, level } = runnable.place();
+            order.push((home, level));
+        }
+        assert_eq!(order, [(2, 9), (0, 1), (0, 1), (1, 0), (1, 2), (3, 2)]);
+        assert!(queue.is_empty());
     }
 
     #[test]
