@@ -5,6 +5,10 @@
 //! delivery is (see `raybolt_core::flow::acks`). Tuples of several roots at once (joins) are rare, so their
 //! further anchors lie in a side list.
 
+use std::vec::Drain;
+
+use raybolt_core::ids::RequestId;
+
 use crate::collector::Collector;
 use crate::tuple::Tuple;
 
@@ -152,7 +156,7 @@ impl<T: Tuple> Batch<T> {
         ledger.fuel -= 1;
         if ledger.follows() {
             let anchor = self.anchors.pop().unwrap_or(Anchor::NONE);
-            ledger.begin(anchor, tuple.request_id());
+            ledger.begin(anchor, tuple.request_id(), 1);
             if !self.more.is_empty() {
                 let at = self.taken;
                 let further = self.more.iter().filter(|(position, _)| *position == at);
@@ -162,4 +166,81 @@ impl<T: Tuple> Batch<T> {
         self.taken += 1;
         Some(tuple)
     }
+
+    /// Takes the next tuples of one request at once, at most as many as may be taken now; where no
+    /// requests are followed, as many as that. They have been processed when the next ones are
+    /// taken. (Tuples with anchors come one by one.)
+    ///
+    /// `None` means the same as for [`next`](Batch::next), and both can be used in turn.
+    pub fn next_run<O: Tuple>(&mut self, collector: &mut Collector<O>) -> Option<Run<'_, T>> {
+        if self.is_tracked() {
+            let before = self.tuples.len();
+            let tuple = self.next(collector)?;
+            debug_assert_eq!(self.tuples.len(), before - 1);
+            self.tuples.push(tuple);
+            return Some(Run { tuples: self.tuples.drain(before - 1..) });
+        }
+        let ledger = &mut collector.ledger;
+        if ledger.follows() {
+            ledger.settle();
+        }
+        let limit = self.tuples.len().min(ledger.fuel as usize);
+        if limit == 0 {
+            return None;
+        }
+        let row = if ledger.is_coordinated() { self.row(limit) } else { limit };
+        if ledger.follows() {
+            ledger.begin(Anchor::NONE, self.tuples.last()?.request_id(), row as u32);
+        }
+        ledger.fuel -= row as u32;
+        self.taken += row as u32;
+        let rest = self.tuples.len() - row;
+        Some(Run { tuples: self.tuples.drain(rest..) })
+    }
+
+    /// How many of the next `limit` tuples belong to the first one's request.
+    #[inline]
+    fn row(&self, limit: usize) -> usize {
+        let mut next = self.tuples.iter().rev().take(limit).map(Tuple::request_id);
+        let Some(first) = next.next() else { return 0 };
+        1 + next.take_while(|request| *request == first).count()
+    }
 }
+
+/// Tuples that were taken together by [`Batch::next_run`]; at least one.
+#[derive(Debug)]
+pub struct Run<'b, T> {
+    /// The next one last.
+    tuples: Drain<'b, T>,
+}
+
+impl<T> Run<'_, T> {
+    /// The tuples that have not been looked at, the next one last.
+    pub fn as_rev_slice(&self) -> &[T] {
+        self.tuples.as_slice()
+    }
+}
+
+impl<T: Tuple> Run<'_, T> {
+    /// The request that they belong to, if requests are followed.
+    #[inline]
+    pub fn request_id(&self) -> Option<RequestId> {
+        self.tuples.as_slice().last().and_then(Tuple::request_id)
+    }
+}
+
+impl<T> Iterator for Run<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        self.tuples.next_back()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.tuples.size_hint()
+    }
+}
+
+impl<T> ExactSizeIterator for Run<'_, T> {}

@@ -36,6 +36,17 @@ impl<Out: Tuple> Collector<Out> {
         self.main.send(tuple, &mut self.ledger);
     }
 
+    /// Emits all of these on the default stream, anchored to the tuple taken last: as
+    /// [`emit`](Collector::emit) for each, but cheaper.
+    ///
+    /// Where instances read the stream in turn (shuffle), an instance may get several tuples in a
+    /// row: as many as it works off in about the time that waking another one costs. So what is
+    /// slow is still shared out one by one.
+    #[inline]
+    pub fn emit_all(&mut self, tuples: impl IntoIterator<Item = Out>) {
+        self.main.send_all(tuples.into_iter(), &mut self.ledger);
+    }
+
     /// Emits on another stream, anchored to the tuple taken last.
     ///
     /// # Panics
@@ -205,7 +216,8 @@ impl Held {
                 if let Some(message) = failure {
                     batches.failed(request, message);
                 }
-                batches.reported(Report { request, component, instance, processed: 1, sent: &[] });
+                let processed = kept.count;
+                batches.reported(Report { request, component, instance, processed, sent: &[] });
             });
         }
         if let Some(message) = failure {

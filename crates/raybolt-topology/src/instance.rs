@@ -29,6 +29,11 @@ use crate::wiring::Wiring;
 const SLICE: Duration = Duration::from_millis(1);
 /// How many tuples a slice takes at most, of a bolt that is fast.
 pub(crate) const FUEL_MAX: u32 = 1_024;
+/// How long an instance should be busy with the tuples that it gets in a row: about what it costs to
+/// wake another one.
+pub(crate) const TURN: Duration = Duration::from_micros(10);
+/// How many tuples an instance gets in a row at most.
+const TURN_TUPLES_MAX: u32 = 64;
 /// How many tuples the first slice takes, before anything is known about the bolt.
 const FUEL_FIRST: u32 = 64;
 
@@ -315,7 +320,9 @@ impl<O: Operator> Body for BoltInstance<O> {
             self.obey(task);
         }
         self.work();
-        self.pace.end(sample, &mut self.collector.ledger.counters);
+        if let Some(per_turn) = self.pace.end(sample, &mut self.collector.ledger.counters) {
+            task.set_per_turn(per_turn);
+        }
         self.collector.end_slice();
         self.published.publish(&self.collector.ledger.counters);
         self.spare.clear(); // What the inbox did not take back.
@@ -369,11 +376,16 @@ impl Pace {
         Sample { executed, start: timed.then(Instant::now) }
     }
 
-    pub(crate) fn end(&mut self, sample: Sample, counters: &mut crate::stats::Counters) {
+    /// Ends a slice; if it was timed, says how many tuples fill a [`TURN`].
+    pub(crate) fn end(
+        &mut self,
+        sample: Sample,
+        counters: &mut crate::stats::Counters,
+    ) -> Option<u32> {
         self.last = counters.executed - sample.executed;
-        let Some(start) = sample.start else { return };
+        let start = sample.start?;
         if self.last == 0 {
-            return;
+            return None;
         }
         let elapsed = start.elapsed();
         counters.sampled_nanos += elapsed.as_nanos() as u64;
@@ -384,5 +396,7 @@ impl Pace {
         } else if elapsed < SLICE / 2 {
             self.fuel = (self.fuel * 2).min(FUEL_MAX);
         }
+        let per_turn = TURN.as_nanos() * u128::from(self.last) / elapsed.as_nanos().max(1);
+        Some(per_turn.clamp(1, u128::from(TURN_TUPLES_MAX)) as u32)
     }
 }

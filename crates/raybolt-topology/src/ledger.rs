@@ -70,6 +70,8 @@ struct Current {
     /// The same for its further roots.
     more: Vec<(u64, u64)>,
     request: Option<RequestId>,
+    /// How many tuples were taken with it, itself included: of one request, and without roots.
+    count: u32,
 }
 
 /// What was done for one request lately.
@@ -106,6 +108,52 @@ pub(crate) struct Kept {
     /// (root, edge XOR edges emitted so far).
     pub(crate) roots: Vec<(u64, u64)>,
     pub(crate) request: Option<RequestId>,
+    /// How many tuples of the request.
+    pub(crate) count: u32,
+}
+
+/// Counts what is sent for the same request in a row, in a register instead of in the ledger.
+///
+/// It is written down when the row ends, also by a panic: until then the tuple that it is sent for
+/// is not settled (LEDGER-1).
+pub(crate) struct Row<'l> {
+    pub(crate) ledger: &'l mut Ledger,
+    slot: usize,
+    request: Option<RequestId>,
+    count: u32,
+}
+
+impl<'l> Row<'l> {
+    pub(crate) fn new(ledger: &'l mut Ledger, slot: usize) -> Self {
+        Row { ledger, slot, request: None, count: 0 }
+    }
+
+    /// A tuple of this request, if of one, is sent.
+    #[inline]
+    pub(crate) fn add(&mut self, request: Option<RequestId>) {
+        if request != self.request {
+            self.close();
+            self.request = request;
+        }
+        self.count += 1;
+    }
+
+    fn close(&mut self) {
+        let count = std::mem::take(&mut self.count);
+        if let Some(request) = self.request
+            && count > 0
+        {
+            self.ledger.turn_run(request, Kind::Work);
+            self.ledger.run.sent[self.slot].count += count;
+        }
+        self.ledger.counters.emitted += u64::from(count);
+    }
+}
+
+impl Drop for Row<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// What [`Ledger::adopt`] set aside.
@@ -171,11 +219,18 @@ impl Ledger {
         self.fuel = 0;
     }
 
-    /// A tuple was taken.
+    /// Whether what is emitted now needs no anchors.
     #[inline]
-    pub(crate) fn begin(&mut self, anchor: Anchor, request: Option<RequestId>) {
+    pub(crate) fn is_unanchored(&self) -> bool {
+        self.current.root == 0 || !self.current.open
+    }
+
+    /// A tuple was taken; or, if it has no root, several of its request at once.
+    #[inline]
+    pub(crate) fn begin(&mut self, anchor: Anchor, request: Option<RequestId>, count: u32) {
         let current = &mut self.current;
         current.open = true;
+        current.count = count;
         current.root = anchor.root;
         current.word = anchor.edge;
         current.request = request;
@@ -205,7 +260,7 @@ impl Ledger {
             }
         }
         if let Some(request) = self.current.request {
-            self.processed(request);
+            self.processed(request, self.current.count);
         }
     }
 
@@ -214,7 +269,7 @@ impl Ledger {
         if !std::mem::take(&mut self.current.open) || std::mem::take(&mut self.current.held) {
             return false;
         }
-        let kept = Kept { roots: self.current_roots(), request: self.current.request };
+        let kept = self.keep();
         self.current.more.clear();
         self.fail(kept, message);
         true
@@ -223,12 +278,17 @@ impl Ledger {
     /// Sets the current tuple aside: it is settled when the keeper says so.
     pub(crate) fn hold(&mut self) -> Kept {
         if !self.current.open || std::mem::replace(&mut self.current.held, true) {
-            return Kept { roots: Vec::new(), request: None };
+            return Kept { roots: Vec::new(), request: None, count: 0 };
         }
-        let kept = Kept { roots: self.current_roots(), request: self.current.request };
+        let kept = self.keep();
         self.current.more.clear();
         self.current.root = 0; // What is emitted from now on is anchored by the keeper.
         kept
+    }
+
+    fn keep(&self) -> Kept {
+        let Current { request, count, .. } = self.current;
+        Kept { roots: self.current_roots(), request, count }
     }
 
     fn current_roots(&self) -> Vec<(u64, u64)> {
@@ -245,7 +305,7 @@ impl Ledger {
             self.fold(root, word);
         }
         if let Some(request) = kept.request {
-            self.processed(request);
+            self.processed(request, kept.count);
         }
     }
 
@@ -258,7 +318,7 @@ impl Ledger {
         }
         if let Some(request) = kept.request {
             self.request_failures.push((request, message));
-            self.processed(request);
+            self.processed(request, kept.count);
         }
     }
 
@@ -288,10 +348,10 @@ impl Ledger {
             self.turn_run(request, Kind::Work);
             self.run.sent[slot].count += 1;
         }
-        let current = &mut self.current;
-        if current.root == 0 || !current.open {
+        if self.is_unanchored() {
             return (Anchor::NONE, false);
         }
+        let current = &mut self.current;
         let edge = self.chance.next_nonzero();
         current.word ^= edge;
         (Anchor { root: current.root, edge }, !current.more.is_empty())
@@ -354,10 +414,10 @@ impl Ledger {
     }
 
     #[inline]
-    fn processed(&mut self, request: RequestId) {
+    fn processed(&mut self, request: RequestId, count: u32) {
         if self.coordinated {
             self.turn_run(request, Kind::Work);
-            self.run.processed += 1;
+            self.run.processed += count;
         }
     }
 

@@ -46,7 +46,7 @@ mod worker;
 pub use raybolt_macros::Tuple;
 
 pub use async_bolt::{AsyncBolt, Emits};
-pub use batch::Batch;
+pub use batch::{Batch, Run};
 pub use bolt::{Bolt, BoltError};
 pub use builder::{BoltDeclarer, BuildError, Outputs, SpoutDeclarer, Topology, TopologyBuilder};
 #[doc(hidden)]

@@ -8,6 +8,9 @@
 //! [`BATCH_TUPLES`], or when the instance's slice ends. A batch that finds its consumer's inbox full
 //! stays in the port, and the instance is *blocked*: it takes no tuple before all ports are clear again.
 //!
+//! Many tuples at once ([`Collector::emit_all`](crate::Collector::emit_all)) are routed in one loop, which counts them
+//! in a register, and deals them out in *turns* where instances take turns.
+//!
 //! # Invariants
 //! - **ROUTE-1 (nothing lies).** At the end of a slice every tuple that was emitted is in an inbox, or in
 //!   a port whose instance will be woken by the consumer.
@@ -19,12 +22,13 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use rapidhash::fast::RapidHasher;
-use raybolt_core::flow::grouping::{Grouping, RouteError, Router, RouterOptions, Targets};
+use raybolt_core::flow::grouping::{Grouping, RouteError, Router, RouterOptions, Targets, place};
+use raybolt_core::hash::mix;
 use raybolt_core::ids::InstanceIndex;
 
 use crate::batch::{Anchor, Batch, Origin};
 use crate::inbox::Sink;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Row};
 use crate::tuple::Tuple;
 use crate::wiring::Wiring;
 
@@ -82,6 +86,21 @@ impl<T: Tuple> Outlet<T> {
         last.send(tuple, ledger);
     }
 
+    /// Sends the tuples along every subscription.
+    #[inline]
+    pub(crate) fn send_all(&mut self, tuples: impl Iterator<Item = T>, ledger: &mut Ledger) {
+        if let [way] = self.ways.as_mut_slice()
+            && way.single
+            && ledger.is_unanchored()
+        {
+            return way.send_all(tuples, ledger);
+        }
+        for tuple in tuples {
+            ledger.counters.emitted += 1;
+            self.send(tuple, ledger);
+        }
+    }
+
     /// Sends the tuple to this instance of every subscriber with direct grouping.
     pub(crate) fn send_direct(
         &mut self,
@@ -129,6 +148,14 @@ pub(crate) struct Way<T> {
     router: Router,
     custom: Option<Custom<T>>,
     key_fields: Box<[usize]>,
+    /// Whether each tuple goes to exactly one instance, which the router chooses.
+    single: bool,
+    /// Whether it is chosen by all fields of the tuple, in order.
+    whole_key: bool,
+    /// Whether instances get tuples in turn: several at once, if they come together.
+    in_turns: bool,
+    turn_of: InstanceIndex,
+    turn_left: u32,
     ports: Box<[Port<T>]>,
     /// The consumer's place among the components downstream.
     slot: usize,
@@ -157,7 +184,16 @@ impl<T: Tuple> Way<T> {
         let local = (0..instances).map(InstanceIndex).collect();
         // A custom grouping decides by itself below; the router only checks direct emits then.
         let rule = if custom.is_some() { &Grouping::Shuffle } else { grouping };
+        let single = custom.is_none() && !matches!(grouping, Grouping::All | Grouping::Direct);
+        let whole_key = matches!(grouping, Grouping::Fields(_))
+            && !T::DYNAMIC
+            && key_fields.iter().copied().eq(0..T::FIELDS.len());
         Way {
+            single,
+            whole_key,
+            in_turns: matches!(rule, Grouping::Shuffle | Grouping::None | Grouping::LocalOrShuffle),
+            turn_of: InstanceIndex(0),
+            turn_left: 0,
             router: Router::new(rule, &RouterOptions { instances, local, seed }),
             custom: custom.map(|grouping| Custom { grouping, chosen: Vec::new() }),
             key_fields: key_fields.into(),
@@ -182,17 +218,62 @@ impl<T: Tuple> Way<T> {
         }
     }
 
-    /// The key of the tuple; constant for groupings without key fields.
+    /// As [`Way::send`] for each, when each goes to one instance and none needs an anchor.
+    #[inline]
+    fn send_all(&mut self, tuples: impl Iterator<Item = T>, ledger: &mut Ledger) {
+        let instances = self.ports.len() as u32;
+        if self.whole_key {
+            return self.send_each(tuples, ledger, |_, tuple| place(whole_key(tuple), instances));
+        }
+        if self.in_turns {
+            return self.send_each(tuples, ledger, |way, _| way.turn());
+        }
+        self.send_each(tuples, ledger, |way, tuple| way.route_one(way.key(tuple)));
+    }
+
+    /// Whose turn it is. A turn has as many tuples as keep the consumer busy for a while: sharing
+    /// out so little work costs more than it gains, and what belongs together stays together.
+    #[inline]
+    fn turn(&mut self) -> InstanceIndex {
+        if self.turn_left == 0 {
+            self.turn_of = self.route_one(0);
+            self.turn_left = self.ports[self.turn_of.index()].sink.consumer().per_turn();
+        }
+        self.turn_left -= 1;
+        self.turn_of
+    }
+
+    #[inline]
+    fn route_one(&mut self, key: u64) -> InstanceIndex {
+        match self.router.route(key) {
+            Targets::One(instance) => instance,
+            Targets::All | Targets::Chosen => unreachable!("each goes to one instance"),
+        }
+    }
+
+    #[inline]
+    fn send_each(
+        &mut self,
+        tuples: impl Iterator<Item = T>,
+        ledger: &mut Ledger,
+        choose: impl Fn(&mut Self, &T) -> InstanceIndex,
+    ) {
+        let coordinated = ledger.is_coordinated();
+        let mut row = Row::new(ledger, self.slot);
+        for tuple in tuples {
+            row.add(if coordinated { tuple.request_id() } else { None });
+            let instance = choose(self, &tuple);
+            let port = &mut self.ports[instance.index()];
+            if !port.anchors.is_empty() {
+                port.anchors.push(Anchor::NONE);
+            }
+            port.push(tuple, row.ledger);
+        }
+    }
+
     #[inline]
     fn key(&self, tuple: &T) -> u64 {
-        if self.key_fields.is_empty() {
-            return 0;
-        }
-        let mut hasher = RapidHasher::default_const();
-        for &field in &self.key_fields {
-            tuple.hash_field(field, &mut hasher);
-        }
-        hasher.finish()
+        key(&self.key_fields, tuple)
     }
 
     #[inline]
@@ -208,13 +289,7 @@ impl<T: Tuple> Way<T> {
         } else if !port.anchors.is_empty() {
             port.anchors.push(Anchor::NONE);
         }
-        if port.tuples.len() == port.tuples.capacity() {
-            port.tuples.reserve(port.expected.max(4));
-        }
-        port.tuples.push(tuple);
-        if port.tuples.len() >= BATCH_TUPLES {
-            port.ship(ledger, Urgency::Full);
-        }
+        port.push(tuple, ledger);
     }
 
     fn deliver_to_all(&mut self, tuple: T, ledger: &mut Ledger) {
@@ -235,6 +310,50 @@ impl<T: Tuple> Way<T> {
             }
         }
         self.custom = Some(custom);
+    }
+}
+
+/// The key of the tuple; constant for groupings without key fields.
+#[inline]
+fn key<T: Tuple>(fields: &[usize], tuple: &T) -> u64 {
+    let mut hasher = KeyHasher::default();
+    for &field in fields {
+        tuple.hash_field(field, &mut hasher);
+    }
+    hasher.finish()
+}
+
+/// The key of the tuple, if it consists of all fields: the loop is known when this is compiled.
+#[inline]
+fn whole_key<T: Tuple>(tuple: &T) -> u64 {
+    let mut hasher = KeyHasher::default();
+    for field in 0..T::FIELDS.len() {
+        tuple.hash_field(field, &mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Hashes the fields of keys, with a fixed seed. Most keys are one or two integers, and each of them
+/// costs one multiplication.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let mut hasher = RapidHasher::default_const();
+        hasher.write(bytes);
+        self.write_u64(hasher.finish());
+    }
+
+    #[inline]
+    fn write_u64(&mut self, integer: u64) {
+        self.0 = mix(self.0 ^ integer);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -282,6 +401,23 @@ impl<T> Port<T> {
         // Tuples before it were not followed.
         self.anchors.resize(self.tuples.len(), Anchor::NONE);
         self.anchors.push(anchor);
+    }
+
+    /// Adds a tuple whose anchor, if the port has any, was added before.
+    #[inline]
+    fn push(&mut self, tuple: T, ledger: &mut Ledger) {
+        if self.tuples.len() == self.tuples.capacity() {
+            self.grow();
+        }
+        self.tuples.push(tuple);
+        if self.tuples.len() >= BATCH_TUPLES {
+            self.ship(ledger, Urgency::Full);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.tuples.reserve(self.expected.max(4));
     }
 
     #[inline(never)]

@@ -5,12 +5,12 @@
 //! lost. What a slice does is the [`Body`]'s affair: a bolt or a spout.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use raybolt_core::flow::acks::FailReason;
 use raybolt_core::ids::{RequestId, RootId};
-use raybolt_runtime::pool::{Pool, Runnable};
+use raybolt_runtime::pool::{self, Pool, Runnable};
 use raybolt_runtime::turn::{Next, Turn};
 
 use crate::shared::Shared;
@@ -69,6 +69,9 @@ pub(crate) struct Task {
     turn: Turn,
     pool: Pool,
     shared: Arc<Shared>,
+    place: pool::Place,
+    /// How many tuples it works off in about [`TURN`](crate::instance::TURN); only its slices set it.
+    per_turn: AtomicU32,
     mail: Mutex<Vec<Command>>,
     /// Whether there is mail, for slices that need not lock then.
     has_mail: AtomicBool,
@@ -78,11 +81,13 @@ pub(crate) struct Task {
 
 impl Task {
     /// A task without a body, which waits for [`Task::seat`].
-    pub(crate) fn new(pool: Pool, shared: Arc<Shared>) -> Arc<Self> {
+    pub(crate) fn new(pool: Pool, shared: Arc<Shared>, place: pool::Place) -> Arc<Self> {
         Arc::new(Task {
             turn: Turn::new(),
             pool,
             shared,
+            place,
+            per_turn: AtomicU32::new(1),
             mail: Mutex::new(Vec::new()),
             has_mail: AtomicBool::new(false),
             body: Mutex::new(None),
@@ -122,6 +127,15 @@ impl Task {
             Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Poisoned(_)) => panic!("panics of user code are caught in a slice"),
         }
+    }
+
+    /// How many tuples are worth sending to it in a row, rather than to others: none that is slow.
+    pub(crate) fn per_turn(&self) -> u32 {
+        self.per_turn.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_per_turn(&self, tuples: u32) {
+        self.per_turn.store(tuples, Ordering::Relaxed);
     }
 
     /// Asks for a slice; any thread of the pool may take it at once.
@@ -194,5 +208,9 @@ impl Runnable for Task {
             self.clone().schedule();
         }
         self.shared.drain.moved();
+    }
+
+    fn place(&self) -> pool::Place {
+        self.place
     }
 }
