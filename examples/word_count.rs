@@ -113,7 +113,7 @@ impl Bolt for Split {
         for (place, word) in it.text.split(' ').enumerate() {
             out.emit(Word { word: word.to_owned(), sentence: it.id, place: place as u64 });
         }
-        if it.attempt == 0 && it.id % 10 == 0 {
+        if it.attempt == 0 && it.id.is_multiple_of(10) {
             return Err(BoltError::new("the tenth of ten goes wrong"));
         }
         Ok(())

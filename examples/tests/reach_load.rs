@@ -8,6 +8,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use raybolt_examples::reach::{Data, LoadError, load, reach_of};
 
+mod common;
+
 const FOLLOWS: &str = "# a comment\n1 2\n3\t2\r\n\n  2 2 \n9999999999 4";
 const TWEETS: &str = "#FF\t2 4\n@x y\t2\n#none\t5\n";
 
@@ -162,12 +164,7 @@ fn standard_input_cannot_be_both_files() {
 
 #[test]
 fn the_real_files_have_the_known_counts() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    if !shared.is_dir() {
-        // Past the capture of the test harness: that nothing was checked shall be seen.
-        let _ = writeln!(std::io::stderr(), "not checked: no real data at {}", shared.display());
-        return;
-    }
+    let Some(shared) = common::real_data() else { return };
     let load = |tweets: &str| {
         load(&shared.join("snap-ego-twitter-follows.txt.gz"), &shared.join(tweets))
             .expect("the real files are good")

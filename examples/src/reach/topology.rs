@@ -84,9 +84,8 @@ impl Bolt for GetTweeters {
         let request = it.request;
         // A URL that nobody tweeted has no tuples; its request finishes all the same, with 0.
         if let Some(key) = self.data.key(it.text()?) {
-            for &tweeter in self.data.tweeters().row(key) {
-                out.emit(Tweeter { request, tweeter });
-            }
+            let tweeters = self.data.tweeters().row(key);
+            out.emit_all(tweeters.iter().map(|&tweeter| Tweeter { request, tweeter }));
         }
         Ok(())
     }
@@ -108,9 +107,8 @@ impl Bolt for GetFollowers {
         out: &mut Collector<Follower>,
     ) -> Result<(), BoltError> {
         let Tweeter { request, tweeter } = tweeter;
-        for &follower in self.data.followers().row(tweeter) {
-            out.emit(Follower { request, follower });
-        }
+        let followers = self.data.followers().row(tweeter);
+        out.emit_all(followers.iter().map(|&follower| Follower { request, follower }));
         Ok(())
     }
 
@@ -203,15 +201,14 @@ impl Bolt for PartialUniquer {
         batch: &mut Batch<Follower>,
         out: &mut Collector<PartialCount>,
     ) -> Result<(), BoltError> {
-        // Followers of one request come in a row, so its list is looked up once for many.
-        let mut current = None;
-        while let Some(Follower { request, follower }) = batch.next(out) {
-            let place = match current {
-                Some((same, place)) if same == request => place,
-                _ => self.place(request),
-            };
-            current = Some((request, place));
-            self.lists[place].push(follower, &mut self.stamps);
+        // Followers of one request come in rows, so its list is looked up once for several.
+        while let Some(row) = batch.next_run(out) {
+            let Some(request) = row.request_id() else { continue };
+            let place = self.place(request);
+            let list = &mut self.lists[place];
+            for Follower { follower, .. } in row {
+                list.push(follower, &mut self.stamps);
+            }
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Runs examples as a user does, from a shell.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
