@@ -9,6 +9,8 @@
 #![expect(clippy::print_stdout, reason = "the table goes to stdout")]
 
 mod baselines;
+#[cfg(feature = "budget")]
+mod budget;
 mod harness;
 mod probe;
 mod report;
@@ -31,6 +33,10 @@ use report::{page, table};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[cfg(feature = "budget")]
+#[global_allocator]
+static COUNTING: budget::Counting = budget::Counting;
+
 /// Measures raybolt beside the machine and its peers. Without words and `--quick` it writes
 /// `docs/benchmarks.md` anew.
 #[derive(Parser)]
@@ -47,6 +53,10 @@ struct Cli {
     /// Lists the benches instead.
     #[arg(long)]
     list: bool,
+    /// Counts what hot paths do instead.
+    #[cfg(feature = "budget")]
+    #[arg(long)]
+    budget: bool,
     /// Measures one thing that needs a fresh process, for the process that started this one.
     #[arg(long, hide = true, num_args = 1.., value_name = "WHAT")]
     probe: Option<Vec<String>>,
@@ -65,6 +75,10 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     if let Some(what) = &cli.probe {
         return probe::answer(what);
+    }
+    #[cfg(feature = "budget")]
+    if cli.budget {
+        return budget::print();
     }
     let benches = chosen(&cli.words)?;
     if cli.list {

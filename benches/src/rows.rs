@@ -24,3 +24,14 @@ pub fn all() -> Vec<Bench> {
     ];
     groups.into_iter().flatten().collect()
 }
+
+/// Something done so many times, or somewhat fewer; returns how often.
+#[cfg(feature = "budget")]
+pub type Path = (&'static str, Box<dyn Fn(usize) -> anyhow::Result<usize>>);
+
+/// The hot paths, for [`budget`](crate::budget).
+#[cfg(feature = "budget")]
+pub fn paths() -> Vec<Path> {
+    let groups = [calls::paths(), drpc::paths(), flow::paths(), reach::paths()];
+    groups.into_iter().flatten().collect()
+}

@@ -256,25 +256,29 @@ struct Gate {
     holders: Vec<ObjectRef<()>>,
 }
 
-static GATE: (Mutex<GateState>, Condvar) = (Mutex::new(GateState { holding: 0 }), Condvar::new());
+static GATE: Mutex<GateState> = Mutex::new(GateState { opened: 0, holding: 0 });
+static GATE_CHANGED: Condvar = Condvar::new();
 
-/// How many tasks hold a CPU.
 struct GateState {
+    /// How often it was opened.
+    opened: u64,
+    /// How many tasks hold a CPU, since it was closed last.
     holding: usize,
 }
 
 impl Gate {
     fn close() -> Gate {
         let holders = (0..THREADS).map(|_| hold::remote()).collect();
-        let (state, changed) = &GATE;
         let all_hold = |state: &mut GateState| state.holding < THREADS;
-        drop(changed.wait_while(state.lock().unwrap(), all_hold).unwrap());
+        drop(GATE_CHANGED.wait_while(GATE.lock().unwrap(), all_hold).unwrap());
         Gate { holders }
     }
 
     fn open(self) {
-        GATE.0.lock().unwrap().holding = 0;
-        GATE.1.notify_all();
+        let mut state = GATE.lock().unwrap();
+        *state = GateState { opened: state.opened + 1, holding: 0 };
+        drop(state);
+        GATE_CHANGED.notify_all();
         drop(self.holders);
     }
 }
@@ -282,9 +286,49 @@ impl Gate {
 /// Keeps its CPU until the gate opens.
 #[remote]
 fn hold() {
-    let (state, changed) = &GATE;
-    let mut held = state.lock().unwrap();
-    held.holding += 1;
-    changed.notify_all();
-    drop(changed.wait_while(held, |state| state.holding > 0).unwrap());
+    let mut state = GATE.lock().unwrap();
+    let opened = state.opened;
+    state.holding += 1;
+    GATE_CHANGED.notify_all();
+    drop(GATE_CHANGED.wait_while(state, |state| state.opened == opened).unwrap());
+}
+
+/// What the budget counts.
+#[cfg(feature = "budget")]
+pub fn paths() -> Vec<super::Path> {
+    let session = std::rc::Rc::new(session().expect("no other session is open"));
+    let counter = Counter::remote(0);
+    let (kept, calls) = (session.clone(), counter.clone());
+    vec![
+        (
+            "sync task",
+            Box::new(move |count| {
+                let _session = &session;
+                (0..count as u64).try_for_each(|x| raybolt::get(&next::remote(x)).map(drop))?;
+                Ok(count)
+            }),
+        ),
+        (
+            "sync actor call",
+            Box::new(move |count| {
+                (0..count).try_for_each(|_| raybolt::get(&counter.add(1)).map(drop))?;
+                Ok(count)
+            }),
+        ),
+        (
+            "async task",
+            Box::new(move |count| {
+                tasks_per_second(count, 1);
+                Ok(count)
+            }),
+        ),
+        (
+            "async actor call",
+            Box::new(move |count| {
+                let _session = &kept;
+                calls_per_second(&calls, count, 1);
+                Ok(count)
+            }),
+        ),
+    ]
 }

@@ -125,3 +125,24 @@ impl Bolt for Exclaim {
         Ok(())
     }
 }
+
+/// What the budget counts.
+#[cfg(feature = "budget")]
+pub fn paths() -> Vec<super::Path> {
+    let exclamation = std::rc::Rc::new(Exclamation::start().expect("the topology starts"));
+    let same = exclamation.clone();
+    vec![
+        (
+            "drpc round trip",
+            Box::new(move |count| {
+                let call = |_| exclamation.drpc.execute(FUNCTION, "hello").map(drop);
+                (0..count).try_for_each(call)?;
+                Ok(count)
+            }),
+        ),
+        (
+            "drpc request, 1,000 in flight",
+            Box::new(move |count| Ok(same.per_second(count).map(|_| count)?)),
+        ),
+    ]
+}

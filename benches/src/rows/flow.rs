@@ -268,3 +268,23 @@ impl<T: Line> Bolt for Count<T> {
         Ok(())
     }
 }
+
+/// What the budget counts.
+#[cfg(feature = "budget")]
+pub fn paths() -> Vec<super::Path> {
+    let text = Text::new();
+    let path = |run: fn(&Text, usize, bool) -> Result<f64>, acked: bool| {
+        let text = text.clone();
+        let words = move |count: usize| {
+            run(&text, count / SENTENCE_WORDS, acked)?;
+            Ok(count / SENTENCE_WORDS * SENTENCE_WORDS)
+        };
+        Box::new(words) as Box<dyn Fn(usize) -> Result<usize>>
+    };
+    vec![
+        ("word, typed", path(words_per_second::<Word>, false)),
+        ("word, typed, acked", path(words_per_second::<Word>, true)),
+        ("word, `Values`", path(words_per_second::<Values>, false)),
+        ("word, `Values`, acked", path(words_per_second::<Values>, true)),
+    ]
+}

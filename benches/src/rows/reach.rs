@@ -146,3 +146,18 @@ fn rate(records: u64, expected: u64, work: impl FnOnce() -> Result<u64>) -> Resu
     ensure!(sum == expected, "the reaches add up to {sum} instead of {expected}");
     Ok(records as f64 / took)
 }
+
+/// What the budget counts: records of a generated network.
+#[cfg(feature = "budget")]
+pub fn paths() -> Vec<super::Path> {
+    use raybolt_examples::reach::{Generate, generate};
+    let data = Arc::new(generate(Generate::default()));
+    let records = (0..data.keys().len() as u32).map(|key| data.records(key)).sum::<u64>() as usize;
+    let options = Options { threads: Some(THREADS), ..Options::default() };
+    let reach = Reach::start(data, options).expect("the topology starts");
+    let all = move |_| {
+        reach.ask_all(|_, _| {})?;
+        Ok(records)
+    };
+    vec![("reach, a record", Box::new(all))]
+}
