@@ -22,12 +22,15 @@ pub fn format(root: &Path) -> Result<()> {
 
 /// Clippy has nothing to say.
 pub fn clippy(root: &Path) -> Result<()> {
-    run(&mut cargo(root, ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(&mut cargo(
+        root,
+        ["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"],
+    ))
 }
 
 /// The documentation builds; no link in it is dead.
 pub fn doc(root: &Path, open: bool) -> Result<()> {
-    let mut command = cargo(root, ["doc", "--workspace", "--no-deps"]);
+    let mut command = cargo(root, ["doc", "--workspace", "--no-deps", "--keep-going"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     if open {
         command.arg("--open");
