@@ -4,7 +4,7 @@
 //! their bolts, and one result comes back to the caller. See [`LocalDrpc`] for the caller's side.
 //!
 //! # Way of a request
-//! 1. [`LocalDrpc::submit`] enters it at the [`server`]; the broker machine of the core decides who
+//! 1. [`LocalDrpc::submit`] enters it at the server; the broker machine of the core decides who
 //!    takes it, and it is put into that [`subscription`]'s inbox.
 //! 2. The topology takes what is in the inbox, runs it through its bolts, and reports results and
 //!    completions, many at once.

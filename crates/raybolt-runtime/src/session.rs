@@ -2,7 +2,7 @@
 //!
 //! # Protocol
 //! Whatever happens, happens on the thread where it happens: it takes the hub's lock, tells the
-//! machines, takes what they want done, releases the lock and does it ([`Session::act`]). No thread
+//! machines, takes what they want done, releases the lock and does it (`Session::act`). No thread
 //! stands between a call and its worker.
 //!
 //! # Invariants

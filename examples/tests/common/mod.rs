@@ -33,6 +33,7 @@ pub fn stdout(command: &mut Command) -> String {
 
 /// The real data, if it lies beside the repository; else tells on stderr that something is not
 /// checked, past the capture of the test harness.
+#[allow(dead_code, reason = "each program of tests uses a part of this file")]
 pub fn real_data() -> Option<PathBuf> {
     use std::io::Write;
 
