@@ -6,11 +6,12 @@ use std::path::Path;
 mod common;
 
 /// Where the source of each example lies; `NAME.rs` or `NAME/main.rs`.
-const EXAMPLES: [&str; 12] = [
+const EXAMPLES: [&str; 13] = [
     "actors",
     "branching",
     "errors",
     "exclamation",
+    "from_task",
     "generator",
     "hello",
     "objects",
