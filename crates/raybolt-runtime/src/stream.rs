@@ -106,13 +106,11 @@ impl<T: Value> RefStream<T> {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let mut state = self.channel.lock();
-        if let Some(taken) = state.take() {
-            drop(state);
-            return Poll::Ready(self.taken(taken));
+        let taken = self.channel.take(|state| state.reader = Some(context.waker().clone()));
+        match taken {
+            Some(taken) => Poll::Ready(self.taken(taken)),
+            None => Poll::Pending,
         }
-        state.reader = Some(context.waker().clone());
-        Poll::Pending
     }
 
     /// Waits for the next item, at most for `timeout`; if it has not come by then, the item is an error
@@ -128,14 +126,14 @@ impl<T: Value> RefStream<T> {
         if self.is_over {
             return None;
         }
-        if let Some(taken) = self.channel.take() {
+        if let Some(taken) = self.channel.take(|_| {}) {
             return self.taken(taken);
         }
         let until = deadline.map(|(until, _)| until);
         let waited = session::with(|session| {
             session.blocking(|| self.channel.wait(until, |state| !state.is_takeable()));
             let because = || session.lock().why(self.channel.hold.key());
-            self.channel.take().ok_or_else(|| {
+            self.channel.take(|_| {}).ok_or_else(|| {
                 let after = deadline.map(|(_, after)| after).unwrap_or_default();
                 let what = "the next item of a stream".to_owned();
                 Error::new(Kind::Timeout { what, after, because: because() })
@@ -198,11 +196,14 @@ impl<T> Channel<T> {
         self.state.lock().expect("no thread panics while it holds a channel")
     }
 
-    fn take(&self) -> Option<Option<Result<ObjectRef<T>>>> {
+    /// Takes the next item, or that there is none any more; else leaves word with `or`.
+    fn take(&self, or: impl FnOnce(&mut State<T>)) -> Option<Option<Result<ObjectRef<T>>>> {
         let mut state = self.lock();
         let taken = state.take();
-        if taken.is_some() && state.waiting > 0 {
-            self.changed.notify_all();
+        if taken.is_none() {
+            or(&mut state);
+        } else if state.waiting > 0 {
+            self.changed.notify_all(); // There is room now.
         }
         taken
     }
