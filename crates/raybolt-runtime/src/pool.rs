@@ -107,9 +107,12 @@ struct State {
     stopping: bool,
 }
 
+/// Runnables of one home and one level, in the order in which they came.
+type Line = VecDeque<Arc<dyn Runnable>>;
+
 /// The shared queue: a part for each thread of the width, and in it a line per level.
 struct Queue {
-    homes: Box<[[VecDeque<Arc<dyn Runnable>>; LEVELS]]>,
+    homes: Box<[[Line; LEVELS]]>,
     len: usize,
 }
 
