@@ -23,12 +23,17 @@
 //!   `width` threads are active, a thread is searching or on its way.
 //! - **POOL-2 (idle is free).** Without work no thread of the pool wakes up.
 
+mod queue;
+
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+
+pub use queue::{LEVELS, Place};
+
+use queue::Queue;
 
 /// How long a thread looks for work before it sleeps: about what a sleep and a wake-up cost.
 pub const SPIN: Duration = Duration::from_micros(10);
@@ -49,20 +54,6 @@ pub trait Runnable: Send + Sync + 'static {
         Place::default()
     }
 }
-
-/// Where a runnable belongs in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
-    /// Which thread it should rather run on, modulo the width: always on the same one, so that its
-    /// data stays in that processor's caches.
-    pub home: usize,
-    /// How near it is to the end of its pipeline, below [`LEVELS`]: a thread takes the highest level
-    /// first, so that what is on the way stays little.
-    pub level: usize,
-}
-
-/// How many levels of runnables a pool tells apart.
-pub const LEVELS: usize = 8;
 
 /// How a pool is built.
 #[derive(Debug, Clone)]
@@ -105,52 +96,6 @@ struct State {
     lent: usize,
     overseeing: bool,
     stopping: bool,
-}
-
-/// Runnables of one home and one level, in the order in which they came.
-type Line = VecDeque<Arc<dyn Runnable>>;
-
-/// The shared queue: a part for each thread of the width, and in it a line per level.
-struct Queue {
-    homes: Box<[[Line; LEVELS]]>,
-    len: usize,
-}
-
-impl Queue {
-    fn new(width: usize) -> Self {
-        Queue { homes: (0..width).map(|_| Default::default()).collect(), len: 0 }
-    }
-
-    fn push(&mut self, runnable: Arc<dyn Runnable>) {
-        let Place { home, level } = runnable.place();
-        let home = home % self.homes.len();
-        self.homes[home][level.min(LEVELS - 1)].push_back(runnable);
-        self.len += 1;
-    }
-
-    /// What the thread of this home should run: its own, or else what is the least work to move.
-    fn pop(&mut self, home: usize) -> Option<Arc<dyn Runnable>> {
-        if self.len == 0 {
-            return None;
-        }
-        let width = self.homes.len();
-        let own = self.homes[home % width].iter_mut().rev().find_map(VecDeque::pop_front);
-        let runnable = own.or_else(|| {
-            let mut others = (1..width).map(|other| (home + other) % width);
-            // What is near the beginning of a pipeline holds the least.
-            others.find_map(|other| self.homes[other].iter_mut().find_map(VecDeque::pop_front))
-        })?;
-        self.len -= 1;
-        Some(runnable)
-    }
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }
 
 struct Sleeper {
