@@ -33,6 +33,8 @@ struct Task {
     state: State,
     needs: Vec<ObjectKey>,
     returns: Vec<ObjectKey>,
+    /// Whether its results failed before it ended.
+    given_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,8 @@ impl Tasks {
         needs: Vec<ObjectKey>,
         returns: Vec<ObjectKey>,
     ) {
-        let task = Task { is_call, retries, lent: 0, state: State::Open, needs, returns };
+        let (lent, given_up) = (0, false);
+        let task = Task { is_call, retries, lent, state: State::Open, needs, returns, given_up };
         self.tasks.insert(key, task);
     }
 
@@ -136,12 +139,24 @@ impl Tasks {
         self.tasks[&key].is_call
     }
 
+    /// Nobody waits for a task's results any more. Returns those that fail now.
+    pub fn given_up(&mut self, key: TaskKey) -> Vec<ObjectKey> {
+        let task = self.of(key);
+        if task.state == State::Ended || std::mem::replace(&mut task.given_up, true) {
+            return Vec::new();
+        }
+        let returns = task.returns.clone();
+        self.results.extend(returns.iter().map(|object| (*object, false)));
+        returns
+    }
+
     /// Whether a task has ended.
     pub fn has_ended(&self, key: TaskKey) -> bool {
         self.tasks[&key].state == State::Ended
     }
 
-    /// The owner took an answer, or refused it. Returns (needs, returns) of a task that has ended now.
+    /// The owner took an answer, or refused it. Returns what a task that has ended now needed, and what it
+    /// delivers.
     pub fn answered(
         &mut self,
         key: TaskKey,
@@ -161,7 +176,10 @@ impl Tasks {
         }
         let task = self.of(key);
         task.state = State::Ended;
-        let (needs, returns) = (task.needs.clone(), task.returns.clone());
+        let (needs, mut returns) = (task.needs.clone(), task.returns.clone());
+        if task.given_up {
+            returns.clear(); // They have failed before, whatever the task says.
+        }
         for object in &returns {
             let before = self.results.insert(*object, success);
             require(before.is_none(), NAME, || format!("OWN-2: {object:?} is delivered twice"))?;

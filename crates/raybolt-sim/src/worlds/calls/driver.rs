@@ -304,12 +304,23 @@ impl World<'_> {
         for object in job.expect("an unfinished task has its job").lent {
             self.drop_handle(object);
         }
-        for object in returns {
+        self.delivered(returns, success);
+        Ok(())
+    }
+
+    fn delivered(&mut self, objects: Vec<ObjectKey>, success: bool) {
+        for object in objects {
             self.shared.objects.settled(object);
             self.tell_who_asked(object, success);
             self.got(object);
         }
-        Ok(())
+    }
+
+    /// Who waits for what a cancelled task makes need not wait for its end.
+    fn give_up(&mut self, task: TaskKey, object: ObjectKey) {
+        self.owner.given_up(object);
+        let failed = self.tasks.given_up(task);
+        self.delivered(failed, false);
     }
 
     /// A process asks for an object that it holds.
@@ -382,13 +393,18 @@ impl World<'_> {
                 self.tasks.taken_back(task)?;
                 self.finish(task, 0, false)
             }
-            owner::Cancel::Call(actor, task) => self.cancel_call(actor, task),
+            owner::Cancel::Call(actor, task) => {
+                self.cancel_call(actor, task)?;
+                self.give_up(task, object);
+                Ok(())
+            }
             owner::Cancel::Lent(task) => {
                 let out = |leased: &&Leased| leased.out.iter().any(|(other, _, _)| *other == task);
                 if let Some(worker) = self.leases.values().find(out).and_then(|l| l.worker) {
                     let message = Message::Cancel { task: task_id(task), force: false };
                     self.shared.tell_worker(worker, &Envelope::new(message));
                 }
+                self.give_up(task, object);
                 Ok(())
             }
             owner::Cancel::Ended => Ok(()),
