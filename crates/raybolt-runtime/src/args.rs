@@ -96,12 +96,18 @@ impl<T> Deref for Held<T> {
 }
 
 impl<T: Value> Arg<T> {
-    fn need(&self, needs: &mut Vec<ObjectKey>) {
-        if let Arg::Object(object) = self
-            && !slotmap::Key::is_null(&object.key())
-        {
-            needs.push(object.key());
+    fn need(&self, epoch: u32, needs: &mut Vec<ObjectKey>) -> Result<(), Error> {
+        let Arg::Object(object) = self else { return Ok(()) };
+        match object.key_in(epoch) {
+            Ok(key) => needs.push(key),
+            // Of no session, or an earlier one: it is there, or will never be.
+            Err(never) => object
+                .0
+                .slot
+                .get()
+                .map_or(Err(never), |result| result.as_ref().map(drop).map_err(Clone::clone))?,
         }
+        Ok(())
     }
 
     fn error(&self) -> Option<Error> {
@@ -141,8 +147,11 @@ impl<T: Value> Arg<T> {
 pub trait Arguments: Clone + Send + Sync + 'static {
     /// The same as the function receives them.
     type Held;
-    /// The objects among them that belong to this session.
-    fn needs(&self) -> Vec<ObjectKey>;
+    /// The objects among them that belong to session `epoch`.
+    ///
+    /// # Errors
+    /// When another one has failed, or will never be there.
+    fn needs(&self, epoch: u32) -> Result<Vec<ObjectKey>, Error>;
     /// The error of the first object that failed.
     fn error(&self) -> Option<Error>;
     /// Waits until all of them are there.
@@ -159,12 +168,13 @@ macro_rules! arguments {
         impl<$($name: Value),*> Arguments for ($(Arg<$name>,)*) {
             type Held = ($(Held<$name>,)*);
 
-            fn needs(&self) -> Vec<ObjectKey> {
+            #[allow(unused_variables, reason = "no arguments, no needs")]
+            fn needs(&self, epoch: u32) -> Result<Vec<ObjectKey>, Error> {
                 let ($($name,)*) = self;
                 #[allow(unused_mut, reason = "no arguments, no needs")]
                 let mut needs = Vec::new();
-                $($name.need(&mut needs);)*
-                needs
+                $($name.need(epoch, &mut needs)?;)*
+                Ok(needs)
             }
 
             fn error(&self) -> Option<Error> {

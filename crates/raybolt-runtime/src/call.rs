@@ -50,17 +50,20 @@ fn try_submit<A: Arguments, O: Output>(
     let retries = options.settings().and_then(|set| set.max_retries).unwrap_or(MAX_RETRIES);
     let (cells, refs) = O::pending(session.epoch);
     cells.configure(&options);
-    let needs = args.needs().into_boxed_slice();
+    let needs = args.needs(session.epoch)?.into_boxed_slice();
     let place = cells.clone();
-    let job = Box::new(TaskJob { function, args, cells, run, options: options.clone() });
-    session.act(|hub| {
+    let job = TaskJob { function, args, cells, run, options: options.clone() };
+    let mut job: Option<Box<dyn Job>> = Some(Box::new(job));
+    let submitted = session.act(|hub| {
         let class = class(hub, session.epoch, function, &options)?;
         hub.copies += copies as u64;
         let returns = place.expect(&mut hub.owner);
-        let job: Option<Box<dyn Job>> = Some(job);
+        let job = job.take();
         hub.owner.submit(Submit { target: Target::Class(class), job, needs, returns, retries });
         Ok(())
-    })?;
+    });
+    drop(job); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
+    submitted?;
     if options.until().is_some() {
         watch_deadline(session, task_name(function, &options).to_owned(), &options, &place);
     }
@@ -131,6 +134,11 @@ pub fn put<T: Value>(value: T) -> Result<ObjectRef<T>> {
     })?
 }
 
+/// The time after `timeout`; none when that is beyond all times, and so never comes.
+pub(crate) fn later(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
 /// What [`get`] takes: a reference, several in a slice or vector, or a tuple of them.
 pub trait Get {
     /// What comes back.
@@ -156,7 +164,7 @@ pub fn get<G: Get>(objects: G) -> Result<G::Value> {
 /// # Errors
 /// Also when the value is not there in time; the error says what it waits for.
 pub fn get_timeout<G: Get>(objects: G, timeout: Duration) -> Result<G::Value> {
-    objects.get_until(Some((Instant::now() + timeout, timeout)))
+    objects.get_until(later(timeout).map(|until| (until, timeout)))
 }
 
 impl<T: Value> Get for &ObjectRef<T> {
@@ -252,16 +260,20 @@ fn wait_for<T: Value>(
 ) -> Result<&Result<T>> {
     let slot = &object.0.slot;
     session::with(|session| {
+        let key = match object.key_in(session.epoch) {
+            Ok(key) => key,
+            Err(never) => return slot.get().ok_or(never),
+        };
         let may_run = deadline.is_none(); // What runs here cannot be left when the time is over.
-        if may_run && !session.run_here(object.key()) {
-            session.run_call_here(object.key(), || slot.is_set());
+        if may_run && !session.run_here(key) {
+            session.run_call_here(key, || slot.is_set());
         }
         if let Some(result) = slot.get() {
             return Ok(result);
         }
         let until = deadline.map(|(until, _)| until);
         session.blocking(|| slot.wait(until)).ok_or_else(|| {
-            let because = session.lock().why(object.key());
+            let because = session.lock().why(key);
             let after = deadline.map(|(_, after)| after).unwrap_or_default();
             let what = format!("object {:x}", object.id());
             Error::new(Kind::Timeout { what, after, because })
@@ -278,7 +290,8 @@ pub type Split<T> = (Vec<ObjectRef<T>>, Vec<ObjectRef<T>>);
 /// object with an error counts as ready.
 ///
 /// # Errors
-/// Without a session, and when `num_returns` is not from 1 to the number of objects.
+/// Without a session, when `num_returns` is not from 1 to the number of objects, and when it would
+/// wait for an object of an earlier session.
 pub fn wait<T: Value>(
     objects: &[ObjectRef<T>],
     num_returns: usize,
@@ -294,11 +307,13 @@ pub fn wait<T: Value>(
     session::with(|session| {
         let ready = objects.iter().filter(|object| object.is_ready()).take(num_returns).count();
         if ready < num_returns {
-            let until = timeout.map(|timeout| Instant::now() + timeout);
-            wait_for_some(session, objects, num_returns, until);
+            for object in objects.iter().filter(|object| !object.is_ready()) {
+                object.key_in(session.epoch)?;
+            }
+            wait_for_some(session, objects, num_returns, timeout.and_then(later));
         }
-        split(objects, num_returns)
-    })
+        Ok(split(objects, num_returns))
+    })?
 }
 
 /// One count for all objects: the work is linear in their number, whatever order they come in.
@@ -361,9 +376,10 @@ fn split<T>(objects: &[ObjectRef<T>], num_returns: usize) -> Split<T> {
 /// Without a session.
 pub fn cancel<T: Value>(object: &ObjectRef<T>) -> Result<()> {
     session::with(|session| {
-        let task = session.lock().task_name(object.key());
+        let Ok(key) = object.key_in(session.epoch) else { return };
+        let task = session.lock().task_name(key);
         let error = Error::new(Kind::Cancelled { task });
-        session.cancel(object.key(), &error, || {
+        session.cancel(key, &error, || {
             object.0.fail(error.clone());
         });
     })

@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use slotmap::Key;
 
-use crate::actor::{Actor, AnyActor, Refused};
+use crate::actor::{Actor, AnyActor, Create, Refused};
 use crate::args::Arguments;
 use crate::call::watch_deadline;
 use crate::context;
@@ -179,16 +179,17 @@ where
     })?;
     let name: Arc<str> = options.name.clone().unwrap_or_else(|| class.name.into());
     let class_name = class.name;
-    let create = Box::new(move || {
+    let create: Create<A> = Box::new(move || {
         // An object among the arguments is waited for here, on the actor's own time.
         args.wait().map_err(|error| argument_failed(class_name, &error))?;
         let held = args.hold();
         let made = panics::catch(class_name, 0, || new(held))?;
         made.map_err(|failure| returned(class_name, 0, &failure))
     });
+    let mut create = Some(create);
     let pending_max = options.max_pending_calls.unwrap_or(usize::MAX);
     let mut actor = None;
-    session
+    let made = session
         .act(|hub| {
             if hub.ended {
                 let what = format!("actor `{name}`");
@@ -211,7 +212,7 @@ where
                     name.clone(),
                     &limits,
                     pending_max,
-                    create,
+                    create.take().expect("an actor is made once"),
                 ));
                 let erased: Arc<dyn AnyActor> = made.clone();
                 actor = Some(made);
@@ -229,7 +230,9 @@ where
                 actor.start();
             }
             ActorHandle(Arc::new(Inner(Ok(actor))))
-        })
+        });
+    drop(create); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
+    made
 }
 
 fn argument_failed(class: &str, error: &Error) -> Box<TaskError> {
@@ -319,7 +322,7 @@ where
     }
     let (cells, refs) = O::pending(session.epoch);
     cells.configure(&options);
-    let needs = args.needs().into_boxed_slice();
+    let needs = args.needs(session.epoch)?.into_boxed_slice();
     let place = cells.clone();
     let call = Box::new(TypedCall { name, body, args, cells, options: options.clone() });
     let mut job: Option<Box<dyn MethodJob<A>>> = Some(call);

@@ -13,7 +13,7 @@ use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize, Serializer};
 use slotmap::{Key, KeyData};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
 use crate::session::{self, Session};
 use crate::slot::Slot;
@@ -81,8 +81,15 @@ impl<T> ObjectRef<T> {
         self.0.hold.key().data().as_ffi()
     }
 
-    pub(crate) fn key(&self) -> ObjectKey {
-        self.0.hold.key()
+    /// Its key at the owner of session `epoch`.
+    ///
+    /// # Errors
+    /// When it belongs to another one: keys of two sessions may be equal.
+    pub(crate) fn key_in(&self, epoch: u32) -> Result<ObjectKey> {
+        self.0.hold.key_in(epoch).ok_or_else(|| {
+            let what = format!("object {:x}", self.id());
+            Error::new(Kind::SessionEnded { what })
+        })
     }
 
     /// The error that is there in place of the value.
@@ -163,6 +170,15 @@ impl Hold {
     pub(crate) fn key(&self) -> ObjectKey {
         // Written once, before anyone but the submitting thread sees the object.
         KeyData::from_ffi(self.key.load(Ordering::Relaxed)).into()
+    }
+
+    /// The key, if the object belongs to session `epoch`.
+    pub(crate) fn key_in(&self, epoch: u32) -> Option<ObjectKey> {
+        (self.epoch == epoch).then(|| self.key())
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_size(&self, bytes: usize) {

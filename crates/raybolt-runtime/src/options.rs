@@ -103,7 +103,10 @@ impl TaskOptions {
 
     /// Fixes the deadline: the task's own or that of the task which submits it, whichever is first.
     pub(crate) fn fix_deadline(&mut self, now: Instant, inherited: Option<Instant>) {
-        let own = self.settings().and_then(|set| set.deadline).map(|after| (now + after, after));
+        let own = self
+            .settings()
+            .and_then(|set| set.deadline)
+            .and_then(|after| Some((now.checked_add(after)?, after)));
         let inherited = inherited.map(|until| (until, until.saturating_duration_since(now)));
         if let Some(until) = own.into_iter().chain(inherited).min() {
             self.0.get_or_insert_default().until = Some(until);

@@ -76,21 +76,39 @@ impl<T> Clone for Cell<T> {
 
 impl<T: Value> Cell<T> {
     fn deliver(&self, task: &str, value: T) -> Result<usize> {
-        let size = raybolt_wire::value::check(&value).map_err(|error| {
+        self.admit(task, &value).and_then(|()| self.put(value)).inspect_err(|_| self.withdraw())
+    }
+
+    /// Whether the value may be put here.
+    fn admit(&self, task: &str, value: &T) -> Result<()> {
+        let size = raybolt_wire::value::check(value).map_err(|error| {
             Error::new(Kind::Encode { task: task.into(), because: error.to_string() })
         })?;
-        if self.0.slot.set(Ok(value)).is_err() {
-            // An error is there already: cancelled, or past its deadline.
-            return Err(self
-                .0
-                .slot
-                .get()
-                .and_then(|there| there.as_ref().err())
-                .cloned()
-                .expect("a value is delivered once, and only an error may come before"));
-        }
+        // Known before anyone can see the value, and let go of it.
         self.0.hold.set_size(size);
-        Ok(size)
+        match self.0.slot.get() {
+            Some(Err(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the value here, unless an error is here already: cancelled, or past its deadline.
+    fn put(&self, value: T) -> Result<usize> {
+        let size = self.0.hold.size();
+        match self.0.slot.set(Ok(value)) {
+            Ok(()) => Ok(size),
+            Err(_) => Err(self.error()),
+        }
+    }
+
+    fn error(&self) -> Error {
+        let there = self.0.slot.get().and_then(|there| there.as_ref().err());
+        there.cloned().expect("a value is delivered once, and only an error may come before")
+    }
+
+    /// The values of this task are not counted.
+    fn withdraw(&self) {
+        self.0.hold.set_size(0);
     }
 }
 
@@ -135,7 +153,13 @@ macro_rules! several {
             fn deliver(self, task: &str, cells: &Self::Cells) -> Result<usize> {
                 let ($($name,)+) = self.0;
                 let ($($cell,)+) = cells;
-                Ok(0 $(+ $cell.deliver(task, $name)?)+)
+                let deliver = || {
+                    $($cell.admit(task, &$name)?;)+ // All of them, or none.
+                    Ok(0 $(+ $cell.put($name)?)+)
+                };
+                deliver().inspect_err(|_| {
+                    $($cell.withdraw();)+
+                })
             }
         }
 

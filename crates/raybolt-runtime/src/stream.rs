@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use raybolt_core::calls::owner::{ObjectKey, Owner, Returns};
 use raybolt_wire::Value;
 
+use crate::call::later;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Failure, Job};
 use crate::object::{AnyObject, Hold, ObjectRef};
@@ -116,7 +117,7 @@ impl<T: Value> RefStream<T> {
     /// Waits for the next item, at most for `timeout`; if it has not come by then, the item is an error
     /// and the stream goes on.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<ObjectRef<T>>> {
-        self.next_until(Some((Instant::now() + timeout, timeout)))
+        self.next_until(later(timeout).map(|until| (until, timeout)))
     }
 
     fn next_until(
@@ -179,7 +180,7 @@ impl<T: Value> Drop for RefStream<T> {
         self.channel.changed.notify_all();
         if !was_over {
             let stopped = session::with(|session| {
-                let key = self.channel.hold.key();
+                let Some(key) = self.channel.hold.key_in(session.epoch) else { return };
                 let task = session.lock().task_name(key);
                 let error = Error::new(Kind::Cancelled { task });
                 session.cancel(key, &error, || {
@@ -351,7 +352,10 @@ impl<'a, T: Value> Sink<'a, T> {
             }
             Flow::Go
         });
-        pushed.unwrap_or(Flow::Stop)
+        pushed.unwrap_or_else(|_| {
+            ended(&**self.channel); // Or it would look as if there were no more items.
+            Flow::Stop
+        })
     }
 
     fn wait_for_room(&self, session: &Arc<Session>) {
