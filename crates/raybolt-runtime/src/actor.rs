@@ -73,6 +73,10 @@ struct Core<A> {
     lease: Option<LeaseKey>,
     /// The last handle is gone: it ends when it has no calls.
     ending: bool,
+    /// While it ends: its calls may wait for arguments, and nobody else holds it.
+    itself: Option<Arc<Actor<A>>>,
+    /// Its constructor runs, whatever the phase says.
+    is_creating: bool,
 }
 
 enum Phase<A> {
@@ -118,10 +122,12 @@ impl<A: Send + Sync + 'static> Actor<A> {
                 phase: Phase::Placing(create),
                 queue: Queue::new(limits),
                 runners: 0,
-                runners_max: limits.iter().sum(),
+                runners_max: limits.iter().fold(0, |sum, limit| sum.saturating_add(*limit)),
                 pending_max,
                 lease: None,
                 ending: false,
+                itself: None,
+                is_creating: false,
             }),
         }
     }
@@ -163,6 +169,9 @@ impl<A: Send + Sync + 'static> Actor<A> {
     pub(crate) fn end_after_calls(self: &Arc<Self>) {
         let mut core = self.lock();
         core.ending = true;
+        if !matches!(core.phase, Phase::Dead(_)) {
+            core.itself = Some(self.clone());
+        }
         self.see_to_runners(core);
     }
 
@@ -207,7 +216,7 @@ impl<A: Send + Sync + 'static> Actor<A> {
         let next = core.next();
         let nothing = matches!(next, Next::Nothing);
         core.runners -= usize::from(counted && nothing);
-        if nothing && core.queue.running() == 0 {
+        if nothing && core.is_idle() {
             self.settle_end(core);
         } else if ended.is_some() && !core.queue.is_empty() {
             self.see_to_runners(core); // What has ended may let several others start.
@@ -215,15 +224,16 @@ impl<A: Send + Sync + 'static> Actor<A> {
         next
     }
 
-    /// With no call running: an actor that is over ends, and one that has ended is buried.
+    /// When it is idle: an actor that is over ends, and one that has ended is buried.
     fn settle_end(&self, mut core: MutexGuard<'_, Core<A>>) {
         if core.is_over() && matches!(core.phase, Phase::Alive) {
             core.phase = Phase::Dead("its last handle was dropped".into());
         }
         if matches!(core.phase, Phase::Dead(_)) {
-            let lease = core.lease.take();
+            let (lease, itself) = (core.lease.take(), core.itself.take());
             drop(core);
             self.bury(lease);
+            drop(itself);
         }
     }
 
@@ -255,16 +265,22 @@ impl<A: Send + Sync + 'static> Actor<A> {
                 *self.state.try_write().expect("no call runs before the constructor has") =
                     Some(state);
                 let mut core = self.lock();
+                core.is_creating = false;
                 if matches!(core.phase, Phase::Creating) {
                     core.phase = Phase::Alive;
                     self.see_to_runners(core);
                 } else {
-                    drop(core); // Killed meanwhile.
-                    self.bury(None);
+                    self.settle_end(core); // Killed meanwhile.
                 }
             }
             Err(error) => {
                 crate::failures::record(&error, true);
+                let mut core = self.lock();
+                core.is_creating = false;
+                if matches!(core.phase, Phase::Dead(_)) {
+                    return self.settle_end(core); // Killed meanwhile.
+                }
+                drop(core);
                 self.end(&format!("its constructor failed: {error}"));
             }
         }
@@ -299,7 +315,7 @@ impl<A: Send + Sync + 'static> Actor<A> {
     fn finished(self: &Arc<Self>, group: usize, mode: Mode) {
         let mut core = self.lock();
         core.queue.finished(group, mode);
-        if matches!(core.phase, Phase::Dead(_)) && core.queue.running() == 0 {
+        if matches!(core.phase, Phase::Dead(_)) && core.is_idle() {
             self.settle_end(core);
         } else {
             self.see_to_runners(core);
@@ -308,24 +324,26 @@ impl<A: Send + Sync + 'static> Actor<A> {
 
     /// Ends the actor: its waiting calls fail.
     fn end(self: &Arc<Self>, because: &str) {
-        let (calls, lease) = {
+        let (calls, phase) = {
             let mut core = self.lock();
             if matches!(core.phase, Phase::Dead(_)) {
                 return;
             }
-            core.phase = Phase::Dead(because.to_owned());
-            let idle = core.queue.running() == 0;
-            if !idle {
+            let phase = std::mem::replace(&mut core.phase, Phase::Dead(because.to_owned()));
+            if !core.is_idle() {
                 self.session.stop_calls_of(self.caller());
             }
-            (core.queue.closed(), if idle { Some(core.lease.take()) } else { None })
+            (core.queue.closed(), phase)
         };
+        // A constructor that will not run holds arguments: user data, outside the lock.
+        crate::panics::drop_here(&self.name, phase);
         for call in calls {
             call.job.fail(Some(self.died(because)));
             self.session.conclude(call.task, 0, Ended::Failed);
         }
-        if let Some(lease) = lease {
-            self.bury(lease);
+        let core = self.lock();
+        if core.is_idle() {
+            self.settle_end(core);
         }
     }
 
@@ -333,14 +351,15 @@ impl<A: Send + Sync + 'static> Actor<A> {
     fn bury(&self, lease: Option<LeaseKey>) {
         self.session.calls_are_over(self.caller());
         if let Ok(mut state) = self.state.try_write() {
-            let state = state.take();
-            // A destructor is user code.
-            let dropped = crate::panics::catch(&self.name, 0, || drop(state));
-            if let Err(error) = dropped {
-                crate::failures::record(&error, true);
-            }
+            crate::panics::drop_here(&self.name, state.take());
         }
-        self.give_back(lease);
+        // Whoever looked it up to bring a call finds it dead, or not at all.
+        self.session.act(|hub| {
+            hub.actors.remove(self.key);
+            if let Some(lease) = lease {
+                hub.scheduler.returned(lease);
+            }
+        });
     }
 
     fn give_back(&self, lease: Option<LeaseKey>) {
@@ -377,7 +396,10 @@ impl<A: Send + Sync + 'static> Actor<A> {
 impl<A> Core<A> {
     fn next(&mut self) -> Next<A> {
         match std::mem::replace(&mut self.phase, Phase::Creating) {
-            Phase::Placed(create) => Next::Create(create),
+            Phase::Placed(create) => {
+                self.is_creating = true;
+                Next::Create(create)
+            }
             Phase::Alive => {
                 self.phase = Phase::Alive;
                 let lease = self.lease;
@@ -388,6 +410,11 @@ impl<A> Core<A> {
                 Next::Nothing
             }
         }
+    }
+
+    /// No user code of it runs.
+    fn is_idle(&self) -> bool {
+        !self.is_creating && self.queue.running() == 0
     }
 
     fn is_over(&self) -> bool {

@@ -15,6 +15,9 @@ use crate::actor::AnyActor;
 use crate::error::{Error, Kind};
 use crate::job::Job;
 
+/// How far a message follows a chain of tasks that wait for each other.
+const WHY_DEPTH: usize = 8;
+
 /// What is to be done once the hub's lock is released.
 pub(crate) enum Todo {
     /// Run tasks of this class under this lease.
@@ -110,13 +113,14 @@ impl Hub {
             match self.placing.get_mut(&class) {
                 None => todo.push(Todo::Serve(lease, class)),
                 Some(waiting) => {
+                    let actor = waiting.pop_front();
                     // The lease is the actor's for life: who waits behind it needs one of its own.
                     self.scheduler.started(lease);
-                    match waiting.pop_front() {
+                    self.scheduler.wanted(class, waiting.len());
+                    match actor {
                         Some(actor) => todo.push(Todo::Place(actor, lease)),
                         None => self.scheduler.returned(lease),
                     }
-                    self.scheduler.wanted(class, waiting.len());
                 }
             }
         }
@@ -171,12 +175,17 @@ impl Hub {
         self.actors.get(key).and_then(Weak::upgrade)
     }
 
-    pub(crate) fn forget_dead_actors(&mut self) {
-        self.actors.retain(|_, actor| actor.strong_count() > 0);
+    /// No actor gets a lease any more: those that wait for one, to be dropped without the lock.
+    pub(crate) fn stop_placing(&mut self) -> Vec<Arc<dyn AnyActor>> {
+        self.placing.values_mut().flat_map(std::mem::take).collect()
     }
 
     /// What the object with this key waits for, in words.
     pub(crate) fn why(&self, object: ObjectKey) -> String {
+        self.why_within(object, WHY_DEPTH)
+    }
+
+    fn why_within(&self, object: ObjectKey, depth: usize) -> String {
         let Some((progress, target)) = self.owner.progress(object) else {
             return "its task has ended".into();
         };
@@ -187,8 +196,14 @@ impl Hub {
         match (progress, target) {
             (Progress::Waiting(_), _) => {
                 let needs = self.owner.pending_needs(object);
-                let first = needs.first().map(|need| self.why(*need)).unwrap_or_default();
-                format!("`{name}` waits for {} argument(s); of the first, {first}", needs.len())
+                let count = needs.len();
+                match needs.first() {
+                    Some(first) if depth > 0 => {
+                        let first = self.why_within(*first, depth - 1);
+                        format!("`{name}` waits for {count} argument(s); of the first, {first}")
+                    }
+                    _ => format!("`{name}` waits for {count} argument(s), and so on"),
+                }
             }
             (Progress::Running, Target::Class(_)) => format!("task `{name}` is running"),
             (Progress::Running, Target::Actor(_)) => "the call is running".into(),

@@ -89,18 +89,19 @@ impl<O: Output> Step<O> {
         Step::Into(Box::new(make))
     }
 
-    fn run(self, task: &str, cells: &O::Cells) -> Ran<O> {
+    fn run(self, task: &str, attempt: u32, cells: &O::Cells) -> Ran<O> {
+        let returned = |failure| returned(task, attempt, &failure);
         match self {
-            Step::Done(result) => Ran::Done(result),
+            Step::Done(result) => Ran::Done(result.map_err(returned)),
             Step::Later(future) => Ran::Later(future),
-            Step::Into(make) => Ran::Done(make(task, cells)),
+            Step::Into(make) => Ran::Done(make(task, cells).map_err(returned)),
         }
     }
 }
 
 /// A step that has been taken.
 enum Ran<O> {
-    Done(Result<O, Failure>),
+    Done(Result<O, Box<TaskError>>),
     Later(Later<Result<O, Failure>>),
 }
 
@@ -148,43 +149,31 @@ pub(crate) struct TaskJob<A: Arguments, O: Output> {
 
 impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
     fn run(self: Box<Self>, context: Context) -> Began {
-        let retry = self.retry_on().map(|when| Retry {
-            when,
-            job: TaskJob {
-                function: self.function,
-                args: self.args.clone(),
-                cells: self.cells.clone(),
-                run: self.run,
-                options: self.options.clone(),
-            },
-        });
+        let attempt = context.attempt;
+        let retry = match panics::catch(self.name(), attempt, || self.retry()) {
+            Ok(retry) => retry,
+            Err(error) => return Began::Ended(fail(error, &self.cells)),
+        };
         let TaskJob { function, args, cells, run, options } = *self;
         let name = task_name(function, &options);
         let held = args.hold();
-        let attempt = context.attempt;
-        let begin = || context::enter(context, || run(held).run(name, &cells));
-        match panics::catch(name, attempt, begin) {
-            Ok(Ran::Done(result)) => {
-                let result = result.map_err(|failure| returned(name, attempt, &failure));
-                refuse_late(name, &options, &cells);
-                Began::Ended(conclude(name, result, &cells, retry))
-            }
-            Err(error) => {
-                refuse_late(name, &options, &cells);
-                Began::Ended(conclude::<A, O>(name, Err(error), &cells, retry))
-            }
+        let begin = || context::enter(context, || run(held).run(name, attempt, &cells));
+        let result = match panics::catch(name, attempt, begin) {
             Ok(Ran::Later(future)) => {
-                let options = options.clone();
                 let future =
                     Within::new(context, CatchPanic { future, function, options, attempt });
-                Began::Later(Box::pin(async move {
+                return Began::Later(Box::pin(async move {
                     let (options, result) = future.await;
                     let name = task_name(function, &options);
                     refuse_late(name, &options, &cells);
-                    conclude(name, result, &cells, retry)
-                }))
+                    settle(name, attempt, cells, |cells| conclude(name, result, cells, retry))
+                }));
             }
-        }
+            Ok(Ran::Done(result)) => result,
+            Err(error) => Err(error),
+        };
+        refuse_late(name, &options, &cells);
+        Began::Ended(settle(name, attempt, cells, |cells| conclude(name, result, cells, retry)))
     }
 
     fn fail(self: Box<Self>, error: Option<Error>) {
@@ -193,6 +182,8 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
             Error::new(Kind::Invalid(message))
         });
         self.cells.fail(&error);
+        let TaskJob { function, args, options, .. } = *self;
+        panics::drop_here(task_name(function, &options), args);
     }
 
     fn is_watched(&self) -> bool {
@@ -209,8 +200,17 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
 }
 
 impl<A: Arguments, O: Output> TaskJob<A, O> {
-    fn retry_on(&self) -> Option<RetryOn> {
-        self.options.settings().and_then(|set| set.retry_on.clone())
+    /// What another attempt needs, if failures of user code may be worth one.
+    fn retry(&self) -> Option<Retry<A, O>> {
+        let when = self.options.settings().and_then(|set| set.retry_on.clone())?;
+        let job = TaskJob {
+            function: self.function,
+            args: self.args.clone(),
+            cells: self.cells.clone(),
+            run: self.run,
+            options: self.options.clone(),
+        };
+        Some(Retry { when, job })
     }
 }
 
@@ -239,6 +239,31 @@ fn conclude<A: Arguments, O: Output>(
             Ended::Retry { job: Box::new(retry.job), error: Error::new(Kind::Task(*error)) }
         }
         (Err(error), _) => fail(error, cells),
+    }
+}
+
+/// Puts the outcome where it goes, and lets go of the place: the value's own code runs, to be written
+/// and to be dropped if nobody wants it. What that panics with is the task's error if there is no
+/// other outcome yet.
+pub(crate) fn settle<C: Cells>(
+    name: &str,
+    attempt: u32,
+    cells: C,
+    conclude: impl FnOnce(&C) -> Ended,
+) -> Ended {
+    let (mut place, mut ended) = (Some(cells), None);
+    let settled = panics::catch(name, attempt, || {
+        ended = place.as_ref().map(conclude);
+        place = None;
+    });
+    match (settled, ended, place) {
+        (Ok(()), Some(ended), _) => ended,
+        (Err(error), Some(ended), _) => {
+            crate::failures::record(&error, true);
+            ended
+        }
+        (Err(error), None, Some(cells)) => fail(error, &cells),
+        (_, None, _) => unreachable!("the place is let go after the outcome is known"),
     }
 }
 
@@ -285,11 +310,13 @@ impl<O> Future for CatchPanic<O> {
     ) -> std::task::Poll<Self::Output> {
         let this = &mut *self;
         let name = task_name(this.function, &this.options);
-        let polled = panics::catch(name, this.attempt, || this.future.as_mut().poll(cx));
+        let polled = panics::catch(name, this.attempt, || {
+            let returned = |failure| returned(name, this.attempt, &failure);
+            this.future.as_mut().poll(cx).map(|result| result.map_err(returned))
+        });
         let result = match polled {
             Ok(std::task::Poll::Pending) => return std::task::Poll::Pending,
-            Ok(std::task::Poll::Ready(Ok(output))) => Ok(output),
-            Ok(std::task::Poll::Ready(Err(failure))) => Err(returned(name, this.attempt, &failure)),
+            Ok(std::task::Poll::Ready(result)) => result,
             Err(error) => Err(error),
         };
         std::task::Poll::Ready((std::mem::take(&mut this.options), result))

@@ -11,7 +11,7 @@ use tokio::sync::RwLock;
 use crate::args::Arguments;
 use crate::context::{self, Context, Within};
 use crate::error::{Error, Kind, TaskError};
-use crate::job::{Began, Ended, Failure, deliver, fail, refuse_late, returned};
+use crate::job::{Began, Ended, Failure, deliver, fail, refuse_late, returned, settle};
 use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
 use crate::panics;
@@ -94,27 +94,32 @@ where
         let TypedCall { name, body, args, cells, options } = *self;
         let held = args.hold();
         let called = call_name(name, &options);
+        let returned = |failure| returned(called, 0, &failure);
         let result = match body {
             Body::Exclusive(run) => {
                 let mut state = state.try_write().expect(FREE);
                 let state = state.as_mut().expect(CREATED);
-                panics::catch(called, 0, || context::enter(context, || run(state, held)))
+                panics::catch(called, 0, || {
+                    context::enter(context, || run(state, held).map_err(returned))
+                })
             }
             Body::Shared(run) => {
                 let state = state.try_read().expect(FREE);
                 let state = state.as_ref().expect(CREATED);
-                panics::catch(called, 0, || context::enter(context, || run(state, held)))
+                panics::catch(called, 0, || {
+                    context::enter(context, || run(state, held).map_err(returned))
+                })
             }
             Body::ExclusiveInto(run) => {
                 let mut state = state.try_write().expect(FREE);
                 let state = state.as_mut().expect(CREATED);
-                let run = || run(state, held, called, &cells);
+                let run = || run(state, held, called, &cells).map_err(returned);
                 panics::catch(called, 0, || context::enter(context, run))
             }
             Body::SharedInto(run) => {
                 let state = state.try_read().expect(FREE);
                 let state = state.as_ref().expect(CREATED);
-                let run = || run(state, held, called, &cells);
+                let run = || run(state, held, called, &cells).map_err(returned);
                 panics::catch(called, 0, || context::enter(context, run))
             }
             Body::AsyncExclusive(run) => {
@@ -132,10 +137,9 @@ where
                 });
             }
         };
-        let result =
-            result.and_then(|result| result.map_err(|failure| returned(called, 0, &failure)));
+        let result = result.and_then(std::convert::identity);
         refuse_late(called, &options, &cells);
-        Began::Ended(conclude::<O>(called, result, &cells))
+        Began::Ended(settle(called, 0, cells, |cells| conclude::<O>(called, result, cells)))
     }
 
     fn fail(self: Box<Self>, error: Option<Error>) {
@@ -144,6 +148,8 @@ where
             Error::new(Kind::Invalid(format!("an argument of `{name}` failed")))
         });
         self.cells.fail(&error);
+        let TypedCall { name, args, options, .. } = *self;
+        panics::drop_here(call_name(name, &options), args);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -168,7 +174,7 @@ fn later<O: Output>(
         let result = future.await;
         let name = call_name(name, &options);
         refuse_late(name, &options, &cells);
-        conclude(name, result, &cells)
+        settle(name, 0, cells, |cells| conclude::<O>(name, result, cells))
     }))
 }
 
@@ -195,11 +201,10 @@ impl<O> Future for CatchPanic<'_, O> {
     ) -> std::task::Poll<Self::Output> {
         let CatchPanic { name, options, future } = &mut *self;
         let name = call_name(name, options);
-        match panics::catch(name, 0, || future.as_mut().poll(cx)) {
-            Ok(polled) => {
-                polled.map(|result| result.map_err(|failure| returned(name, 0, &failure)))
-            }
-            Err(error) => std::task::Poll::Ready(Err(error)),
-        }
+        let polled = panics::catch(name, 0, || {
+            let returned = |failure| returned(name, 0, &failure);
+            future.as_mut().poll(cx).map(|result| result.map_err(returned))
+        });
+        polled.unwrap_or_else(|error| std::task::Poll::Ready(Err(error)))
     }
 }

@@ -46,6 +46,13 @@ pub(crate) fn catch<R>(
     })
 }
 
+/// Drops what is the user's; a panic on the way is recorded in the name of the task.
+pub(crate) fn drop_here<T>(task: &str, value: T) {
+    if let Err(error) = catch(task, 0, || drop(value)) {
+        crate::failures::record(&error, true);
+    }
+}
+
 /// The text of a panic. Dropping a payload may panic too, so one that is no text is leaked.
 fn message(payload: Box<dyn Any + Send>) -> String {
     match payload.downcast::<&'static str>() {

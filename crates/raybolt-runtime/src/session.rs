@@ -169,7 +169,7 @@ impl Builder {
             total.set(name, amount).map_err(|error| invalid(error.to_string()))?;
         }
         let cpus = (total.amount(CPU) / UNIT) as usize;
-        let width = self.worker_threads.unwrap_or(cpus.max(1));
+        let width = self.worker_threads.unwrap_or(cpus.clamp(1, THREADS_MAX));
         if width == 0 || width > THREADS_MAX {
             let message = format!("`worker_threads` must be from 1 to {THREADS_MAX}, not {width}");
             return Err(invalid(message));
@@ -253,8 +253,7 @@ pub fn is_initialized() -> bool {
 pub fn memory() -> Result<MemoryReport> {
     with(|session| {
         let threads = session.pool.threads();
-        let mut hub = session.lock();
-        hub.forget_dead_actors();
+        let hub = session.lock();
         let counts = hub.owner.counts();
         MemoryReport {
             tasks: counts.tasks,
@@ -381,7 +380,11 @@ impl Session {
                 self.act(|hub| Self::report(hub, task, attempt, &ended));
             }
             Ended::Retry { job, error } => {
-                match self.act(|hub| hub.owner.retry(task, attempt, job)) {
+                let retry = self.act(|hub| match hub.ended {
+                    true => Retry::Exhausted(job), // Nobody serves the queue any more.
+                    false => hub.owner.retry(task, attempt, job),
+                });
+                match retry {
                     Retry::Again | Retry::Stale(_) => return,
                     Retry::Exhausted(job) => {
                         if let Some(failure) = error.task_error() {
@@ -536,11 +539,11 @@ impl Session {
     }
 
     fn end(self: &Arc<Self>) {
-        let (jobs, actors) = {
+        let (jobs, actors, placing) = {
             let mut hub = self.lock();
             hub.ended = true;
             let actors: Vec<_> = hub.actors.values().filter_map(Weak::upgrade).collect();
-            (hub.owner.drain(), actors)
+            (hub.owner.drain(), actors, hub.stop_placing())
         };
         for (task, job) in jobs {
             let what = format!("the result of task `{}`", job.name());
@@ -550,6 +553,7 @@ impl Session {
         for actor in actors {
             actor.kill("its session ended");
         }
+        drop(placing); // They hold the session, which holds them.
         self.names.clear();
         self.stalled.end();
         let left = self.pool.shutdown(Instant::now() + SHUTDOWN_TIME);
