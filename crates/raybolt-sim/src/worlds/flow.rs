@@ -47,17 +47,24 @@ struct Options {
 }
 
 impl Options {
-    fn random(rng: &mut Rng) -> Self {
-        // A few worlds are large in roots, so that what is swept now and then is swept.
-        let is_large = rng.chance(30);
+    fn random(rng: &mut Rng, dag: &Dag) -> Self {
+        // A few worlds are large in roots, so that what is swept now and then is swept; not those where
+        // each root goes to dozens of instances.
+        let is_large = rng.chance(30) && dag.bolt_places().len() <= 20;
+        let max_pending = rng.count(1..=if is_large { 3_000 } else { 20 });
+        let tree_tuples_max = if is_large { 2 } else { 1 << rng.below(6) };
+        let work_us = rng.within(&(1..=20));
+        // Longer than all that is pending takes at one instance: else a healthy world would replay what
+        // is merely late, and never come to rest.
+        let busy_us = 8 * u64::from(max_pending) * tree_tuples_max * work_us;
         Options {
             messages: if is_large { 5_000 } else { rng.within(&(1..=200)) },
-            max_pending: rng.count(1..=if is_large { 3_000 } else { 20 }) as usize,
-            tree_tuples_max: if is_large { 2 } else { 1 << rng.below(6) },
+            max_pending: max_pending as usize,
+            tree_tuples_max,
             trackers: rng.within(&(1..=2)),
-            timeout_us: rng.within(&(20_000..=200_000)),
+            timeout_us: busy_us + rng.within(&(20_000..=200_000)),
             link_us: rng.within(&(2..=800)),
-            work_us: rng.within(&(1..=20)),
+            work_us,
             batch_tuples: rng.count(1..=16) as usize,
             loss: rng.fault(60),
             fail: rng.fault(60),
@@ -143,8 +150,8 @@ struct World<'a> {
 
 /// Runs one seed's flow world to its end.
 pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
-    let options = Options::random(&mut rng);
     let dag = Dag::random(&mut rng, 5);
+    let options = Options::random(&mut rng, &dag);
     trace.options = format!("flow: {options:?}, graph: {dag}");
     World::new(options, dag, rng, plants, trace).run()
 }
