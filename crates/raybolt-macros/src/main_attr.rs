@@ -29,3 +29,26 @@ pub fn expand(settings: TokenStream, item: &ItemFn) -> Result<TokenStream> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_and_unknown_settings_are_refused() {
+        let item = syn::parse_quote!(
+            fn main(x: u8) {}
+        );
+        let error = expand(TokenStream::new(), &item).unwrap_err();
+        assert_eq!(error.to_string(), "the main function takes no arguments");
+        let item = syn::parse_quote!(
+            fn main() {}
+        );
+        let error = expand(quote!(threads = 2), &item).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown option `threads` of `main` (known: `num_cpus`, `num_gpus`, `resources`, \
+             `worker_threads`)"
+        );
+    }
+}

@@ -128,3 +128,122 @@ pub fn expand(settings: TokenStream, item: &ItemFn) -> Result<TokenStream> {
         };
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(settings: &str, item: &str) -> String {
+        let settings = settings.parse().expect("the test's settings are tokens");
+        let item = syn::parse_str(item).expect("the test's item is Rust");
+        expand(settings, &item).expect_err("the function cannot be a task").to_string()
+    }
+
+    #[test]
+    fn what_only_its_place_can_call_is_refused() {
+        assert_eq!(
+            error_of("", "unsafe fn f() {}"),
+            "a remote function cannot be `unsafe`, since nobody stands beside it who sees to its \
+             conditions; call this one from a safe one"
+        );
+        assert_eq!(
+            error_of("", r#"extern "C" fn f() {}"#),
+            "a remote function has Rust's calling convention; call this one from one that has"
+        );
+        assert_eq!(
+            error_of("", "fn f(&self) {}"),
+            "a remote function has no `self`; put `#[remote]` on the whole `impl` to make its type \
+             an actor"
+        );
+    }
+
+    #[test]
+    fn parameters_own_their_data_or_lend_it_for_the_call() {
+        assert_eq!(
+            error_of("", "fn f<'a>(x: &'a str) {}"),
+            "a task may run where nothing of its caller is left to borrow from; leave `'a` out of \
+             the parameters (`&T` lends what was passed for as long as the task runs), and return \
+             what owns its data"
+        );
+        assert_eq!(
+            error_of("", "fn f(x: &'static str) {}"),
+            "what was passed is lent for as long as the task runs, and no longer; leave the \
+             lifetime out"
+        );
+        assert_eq!(
+            error_of("", "fn f(x: &mut u64) {}"),
+            "a task cannot change what its caller holds; take it by value and return the new one"
+        );
+        assert_eq!(
+            error_of("", "fn f(x: impl Into<u64>) {}"),
+            "a value that travels has a type with a name; write `<T: Value>` after the function's \
+             name and take a `T`"
+        );
+        let owned = "a value that travels owns its data, since it may outlive its caller; write \
+                     the owned type (`String` for `&str`, `Vec<T>` for `&[T]`)";
+        for item in [
+            "fn f(x: Vec<&str>) {}",
+            "fn f(x: &&str) {}",
+            "fn f() -> &u64 {}",
+            "fn f(x: Cow<'_, str>) {}",
+        ] {
+            assert_eq!(error_of("", item), owned, "{item}");
+        }
+        assert!(
+            expand(
+                TokenStream::new(),
+                &syn::parse_quote!(
+                    fn f(x: Cow<'static, str>) {}
+                )
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn more_than_twelve_parameters_are_refused() {
+        let params: Vec<_> = (0..13).map(|index| format!("p{index}: u8")).collect();
+        assert_eq!(
+            error_of("", &format!("fn f({}) {{}}", params.join(", "))),
+            "`f` has 13 parameters, and at most 12 can be passed to a task; put some of them into \
+             a struct"
+        );
+    }
+
+    #[test]
+    fn several_returns_are_a_tuple_of_as_many() {
+        let text = "`num_returns = 3` needs a return type that is a tuple with 3 parts";
+        for item in ["fn f() {}", "fn f() -> u64 {}", "fn f() -> Result<(u8, u8), String> {}"] {
+            assert_eq!(error_of("num_returns = 3", item), text, "{item}");
+        }
+        let text = "`num_returns` must be from 1 to 6; return a `Vec` or a stream of more";
+        for settings in ["num_returns = 0", "num_returns = 7"] {
+            assert_eq!(error_of(settings, "fn f() -> (u8, u8) {}"), text, "{settings}");
+        }
+    }
+
+    #[test]
+    fn what_is_returned_has_a_name_or_is_a_stream() {
+        let text = "a task returns a value of a type with a name, or `impl Iterator<Item = T>` for \
+                    a stream of them";
+        for item in ["fn f() -> impl Display {}", "fn f() -> impl Iterator {}"] {
+            assert_eq!(error_of("", item), text, "{item}");
+        }
+        assert_eq!(
+            error_of("", "async fn f() -> impl Iterator<Item = u8> {}"),
+            "a function that returns an iterator cannot be `async`; a full stream waits without a \
+             CPU anyway"
+        );
+    }
+
+    #[test]
+    fn an_unknown_option_names_the_nearest_and_all() {
+        assert_eq!(
+            error_of("num_cpu = 1", "fn f() {}"),
+            "unknown option `num_cpu` of `remote`; did you mean `num_cpus`? (known: `num_cpus`, \
+             `num_gpus`, `resources`, `max_retries`, `name`, `num_returns`)"
+        );
+        assert_eq!(error_of("name = 3", "fn f() {}"), "a text in quotes is expected here");
+        assert_eq!(error_of("num_returns = x", "fn f() {}"), "a whole number is expected here");
+    }
+}

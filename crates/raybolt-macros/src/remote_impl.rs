@@ -460,3 +460,116 @@ fn is_exclusive(signature: &syn::Signature) -> Result<bool> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(settings: &str, item: &str) -> String {
+        let settings = settings.parse().expect("the test's settings are tokens");
+        let item = syn::parse_str(item).expect("the test's item is Rust");
+        expand(settings, &item).expect_err("the type cannot be an actor").to_string()
+    }
+
+    /// The error of one more method beside the constructor.
+    fn error_of_method(settings: &str, method: &str) -> String {
+        error_of(settings, &format!("impl A {{ pub fn new() -> Self {{}} {method} }}"))
+    }
+
+    #[test]
+    fn an_actor_is_a_type_with_a_name() {
+        let generic = "an actor's type cannot be generic, since its handle names one type; write an \
+                       `impl` for each that is needed, with a struct of its own";
+        assert_eq!(error_of("", "impl<T> A<T> {}"), generic);
+        assert_eq!(error_of("", "impl A<u8> {}"), generic);
+        assert_eq!(
+            error_of("", "impl Clone for A {}"),
+            "`#[remote]` goes on an `impl` of the type itself; calls of a trait's methods can be \
+             made from methods there"
+        );
+        assert_eq!(error_of("", "impl (u8, u8) {}"), "an actor is a struct or an enum with a name");
+    }
+
+    #[test]
+    fn an_actor_has_a_constructor() {
+        assert_eq!(
+            error_of("", "impl A { pub fn add(&mut self) {} }"),
+            "an actor needs a constructor: `pub fn new(..) -> Self`, or one that returns \
+             `Result<Self, E>`; `A` has none in this `impl`"
+        );
+        for output in ["", "-> Option<Self>", "-> Arc<A>", "-> Result<u8, E>"] {
+            assert_eq!(
+                error_of("", &format!("impl A {{ pub fn new() {output} {{}} }}")),
+                "the constructor of an actor returns `Self` or `Result<Self, E>`, here with `A` for \
+                 `Self`"
+            );
+        }
+        assert_eq!(
+            error_of("", "impl A { pub async fn new() -> Self {} }"),
+            "a constructor cannot be `async`, since no call comes before its end; begin what takes \
+             time in a method"
+        );
+        assert_eq!(
+            error_of("", "impl A { pub fn new(&self) -> Self {} }"),
+            "a constructor has no `self`; it returns it"
+        );
+    }
+
+    #[test]
+    fn methods_borrow_the_state() {
+        let text = "an actor's state stays in the actor; take `&self` or `&mut self`, or make the \
+                    method private";
+        assert_eq!(error_of_method("", "pub fn end(self) {}"), text);
+        assert_eq!(error_of_method("", "pub fn end(self: Arc<Self>) {}"), text);
+        assert_eq!(
+            error_of_method("", "pub fn f(&'static self) {}"),
+            "an actor's method borrows its state for one call; leave the lifetime out"
+        );
+        assert!(error_of_method("", "pub fn f(&self, x: &mut u8) {}").starts_with("a task cannot"));
+        assert_eq!(
+            error_of_method("", "pub async fn f(&self) -> impl Iterator<Item = u8> {}"),
+            "a method that returns an iterator cannot be `async`; a full stream waits without a CPU \
+             anyway"
+        );
+    }
+
+    #[test]
+    fn names_that_the_macro_adds_are_taken() {
+        for name in ["remote", "options", "find"] {
+            let text = format!("`#[remote]` adds a `{name}` itself; choose another name");
+            assert_eq!(error_of_method("", &format!("fn {name}() {{}}")), text);
+        }
+        for name in ["kill", "with"] {
+            let text = format!("`#[remote]` adds a `{name}` itself; choose another name");
+            assert_eq!(error_of_method("", &format!("pub fn {name}(&self) {{}}")), text);
+        }
+    }
+
+    #[test]
+    fn a_group_is_declared() {
+        let method = r#"#[method(concurrency_group = "oi")] pub fn f(&self) {}"#;
+        assert_eq!(
+            error_of_method("concurrency_groups(io = 2, compute = 4)", method),
+            "unknown concurrency group `oi`; did you mean `io`? (known: `io`, `compute`)"
+        );
+        assert_eq!(
+            error_of_method("", method),
+            "unknown concurrency group `oi` (declare it: `#[remote(concurrency_groups(name = \
+             limit))]`)"
+        );
+    }
+
+    #[test]
+    fn unknown_options_name_the_nearest_and_all() {
+        assert_eq!(
+            error_of("max_concurency = 2", "impl A {}"),
+            "unknown option `max_concurency` of `remote`; did you mean `max_concurrency`? (known: \
+             `num_cpus`, `num_gpus`, `resources`, `max_concurrency`, `max_pending_calls`, \
+             `concurrency_groups`)"
+        );
+        assert_eq!(
+            error_of_method("", "#[method(group = 2)] pub fn f(&self) {}"),
+            "unknown option `group` of `method` (known: `concurrency_group`, `num_returns`)"
+        );
+    }
+}

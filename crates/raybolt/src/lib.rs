@@ -84,7 +84,126 @@ pub use raybolt_drpc as drpc;
 pub use raybolt_topology as topology;
 
 pub use array::Array;
-pub use raybolt_macros::{main, remote};
+/// Runs a session around the body of `main`, which may be `async`.
+///
+/// Takes `num_cpus`, `num_gpus`, `worker_threads` and `resources(name = amount, ..)`, as [`Builder`]
+/// has them. Without a session the program says why and ends.
+///
+/// ```
+/// #[raybolt::main(num_cpus = 2)]
+/// async fn main() -> raybolt::Result<()> {
+///     let object = raybolt::put(3)?;
+///     assert_eq!(object.await?, 3);
+///     Ok(())
+/// }
+/// ```
+pub use raybolt_macros::main;
+/// Lets a function run as a task, or a type live as an actor.
+///
+/// # On a function
+/// The function stays as it is. Beside it comes a struct of its name, with
+/// - `f::remote(args)`, which calls it as a task and returns references to what it will return;
+/// - `f::options()`, a builder for another way to run it (`num_cpus`, `num_gpus`, `resource`,
+///   `max_retries`, `retry_on`, `name`, `deadline`, `strategy`, `stream_buffer`), which ends in
+///   `.remote(args)`.
+///
+/// An argument is a value or an [`ObjectRef`] to one. A parameter `&T` lends what was passed: nothing is
+/// copied. A `Result` fails the task with its error; an `async fn` waits without a thread; an `impl
+/// Iterator` is a stream of objects ([`RefStream`]); generic functions are called with named types.
+///
+/// The attribute takes the usual options: `num_cpus = 2`, `num_gpus = 1`, `resources(disk = 1.0)`,
+/// `max_retries = 5`, `name = ".."`, and `num_returns = 2`, which makes an object of each part of a
+/// tuple.
+///
+/// ```
+/// use raybolt::{Value, get, remote};
+///
+/// #[remote(num_returns = 2)]
+/// fn divide(a: u64, b: u64) -> Result<(u64, u64), String> {
+///     if b == 0 { Err("nothing can be divided by 0".into()) } else { Ok((a / b, a % b)) }
+/// }
+///
+/// #[remote]
+/// fn largest<T: Ord + Value>(values: &[T]) -> Option<T> {
+///     values.iter().max().cloned()
+/// }
+///
+/// #[remote]
+/// fn countdown(from: u64) -> impl Iterator<Item = u64> {
+///     (0..from).rev()
+/// }
+///
+/// # fn main() -> raybolt::Result<()> {
+/// let _session = raybolt::init()?;
+/// let (quotient, rest) = divide::remote(17, 5);
+/// assert_eq!(get((quotient, rest))?, (3, 2));
+///
+/// let (quotient, _) = divide::options().name("careless").remote(17, 0);
+/// let error = get(quotient).unwrap_err();
+/// assert_eq!(error.to_string(), "task `careless` failed: nothing can be divided by 0");
+///
+/// assert_eq!(get(largest::remote(vec!["a".to_owned(), "c".to_owned()]))?, Some("c".to_owned()));
+///
+/// for number in countdown::remote(3) {
+///     assert!(get(number?)? < 3);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # On an `impl`
+/// The `impl` stays as it is; its `new` is the constructor, and returns `Self` or a `Result` of it. For
+/// `Counter` come
+/// - `Counter::remote(args)`, which makes an actor and returns a `CounterHandle`;
+/// - `Counter::options()`, a builder for another way to make it (`num_cpus`, `num_gpus`, `resource`,
+///   `name`, `get_if_exists`, `detached`, `max_concurrency`, `max_pending_calls`);
+/// - `Counter::find(name)`.
+///
+/// The handle has each method that is not private: one with `&mut self` runs alone, those with `&self`
+/// beside each other if the actor allows that (`max_concurrency`; 1,000 with async methods). Calls of
+/// one caller keep their order. `handle.with(CallOptions::new().deadline(..))` calls with options,
+/// `handle.kill()` ends the actor.
+///
+/// The attribute takes `num_cpus`, `num_gpus`, `resources(..)`, `max_concurrency`, `max_pending_calls`
+/// and `concurrency_groups(io = 2, compute = 4)`; a method belongs to a group with
+/// `#[method(concurrency_group = "io")]`, and returns several objects with `#[method(num_returns = 2)]`.
+///
+/// ```
+/// use raybolt::{get, remote};
+/// use std::collections::BTreeMap;
+///
+/// #[derive(Default)]
+/// struct Store {
+///     values: BTreeMap<String, u64>,
+/// }
+///
+/// #[remote(concurrency_groups(reading = 4))]
+/// impl Store {
+///     pub fn new() -> Self {
+///         Store::default()
+///     }
+///
+///     pub fn insert(&mut self, key: String, value: u64) -> Option<u64> {
+///         self.values.insert(key, value)
+///     }
+///
+///     #[method(concurrency_group = "reading")]
+///     pub fn value(&self, key: &str) -> Result<u64, String> {
+///         self.values.get(key).copied().ok_or_else(|| format!("no `{key}` here"))
+///     }
+/// }
+///
+/// # fn main() -> raybolt::Result<()> {
+/// let _session = raybolt::init()?;
+/// let store = Store::options().name("store").remote();
+/// store.insert("one", 1);
+/// assert_eq!(get(Store::find("store")?.value("one"))?, 1);
+/// let error = get(store.value("two")).unwrap_err();
+/// assert_eq!(error.to_string(), "task `Store::value` failed: no `two` here");
+/// # Ok(())
+/// # }
+/// ```
+pub use raybolt_macros::remote;
 pub use raybolt_runtime::args::{Arg, IntoArg};
 pub use raybolt_runtime::call::{Get, Split, cancel, get, get_timeout, put, wait};
 pub use raybolt_runtime::error::{Error, Kind, Result, TaskError};
