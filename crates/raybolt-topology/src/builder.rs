@@ -85,6 +85,12 @@ pub enum BuildError {
     /// Names, streams, fields or groupings do not fit together.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// A bolt is to be ticked all the time.
+    #[error("bolt `{bolt}` has a tick period of 0; give it at least a millisecond")]
+    ZeroTick {
+        /// The bolt.
+        bolt: String,
+    },
     /// A custom grouping chooses for tuples of another type than the stream's.
     #[error(
         "bolt `{bolt}` groups stream `{stream}` of component `{component}` by a function of `{given}`, but the stream carries `{carried}`"
@@ -182,6 +188,7 @@ impl TopologyBuilder {
         let graph = Graph { components: nodes, options: self.options };
         graph.plan()?;
         let topology = Topology { graph, components: self.components, observer: self.observer };
+        topology.check_ticks()?;
         topology.check_customs()?;
         Ok(topology)
     }
@@ -208,6 +215,13 @@ impl TopologyBuilder {
 }
 
 impl Topology {
+    fn check_ticks(&self) -> Result<(), BuildError> {
+        match self.components.iter().find(|spec| spec.tick == Some(Duration::ZERO)) {
+            Some(spec) => Err(BuildError::ZeroTick { bolt: spec.node.id.clone() }),
+            None => Ok(()),
+        }
+    }
+
     fn check_customs(&self) -> Result<(), BuildError> {
         for spec in &self.components {
             for custom in &spec.customs {

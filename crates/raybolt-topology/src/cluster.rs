@@ -18,6 +18,8 @@ use crate::worker::TopologyWorker;
 
 /// How long a rebalance, and the end of a cluster, wait for what is in flight.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How long a kill waits for user code that is in the middle of something.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// How many bolts may wait at once, for a task or a function that they call, without taking a thread
 /// from others.
@@ -210,8 +212,13 @@ impl TopologyHandle {
     pub fn rebalance(&self, component: &str, instances: usize) -> Result<(), ChangeError> {
         let before = self.begin_rebalance(component)?;
         let draining = self.worker().draining();
-        let drained = draining.wait(Some(Instant::now() + DRAIN_MAX), false);
+        // A spout takes with it what it knows of its trees.
+        let trees_too = self.worker().is_spout(component);
+        let drained = draining.wait(Some(Instant::now() + DRAIN_MAX), trees_too);
         let mut worker = self.worker();
+        if worker.status() != Status::Rebalancing {
+            return Err(self.busy("killed")); // Meanwhile.
+        }
         let result = if drained {
             let instances = u32::try_from(instances).unwrap_or(u32::MAX);
             worker.rebalance(component, instances).map_err(ChangeError::from)
@@ -235,7 +242,7 @@ impl TopologyHandle {
             Status::Killed => "killed",
         };
         if !status.is_empty() {
-            return Err(ChangeError::Busy { topology: self.name.to_string(), status });
+            return Err(self.busy(status));
         }
         if worker.plan().find(component).is_none() {
             let known = worker.plan().components().iter().map(|component| component.id.as_str());
@@ -251,12 +258,19 @@ impl TopologyHandle {
         Ok(before)
     }
 
+    fn busy(&self, status: &'static str) -> ChangeError {
+        ChangeError::Busy { topology: self.name.to_string(), status }
+    }
+
     fn not_drained(&self) -> ChangeError {
         ChangeError::NotDrained { topology: self.name.to_string(), seconds: DRAIN_MAX.as_secs() }
     }
 
     /// Stops the spouts, waits until everything in flight is done, but at most for `wait`, and ends
     /// the topology. Says whether everything was done. Its name is free then.
+    ///
+    /// User code that is in the middle of something is not waited for longer than five seconds more; its
+    /// instance ends when it returns.
     pub fn kill(&self, wait: Duration) -> bool {
         let draining = {
             let mut worker = self.worker();
@@ -266,6 +280,9 @@ impl TopologyHandle {
         };
         let drained = draining.wait(Instant::now().checked_add(wait), true);
         self.worker().stop();
+        if !draining.wait_for_end(Instant::now() + STOP_MAX) {
+            tracing::warn!(topology = &*self.name, "killed, but user code is still running");
+        }
         if let Some(cluster) = self.cluster.upgrade() {
             let mut topologies = cluster.topologies();
             let ours = topologies.get(&*self.name);

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
+use raybolt_runtime::pool::blocking;
+
 /// Woken at the end of slices.
 #[derive(Default)]
 pub(crate) struct Drain {
@@ -30,7 +32,8 @@ impl Drain {
         mut is_done: impl FnMut() -> bool,
     ) -> bool {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let done = self.wait_counted(deadline, &mut is_done);
+        // Who waits may be a thread of the pool, such as a bolt that kills another topology.
+        let done = blocking(|| self.wait_counted(deadline, &mut is_done));
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         done
     }

@@ -101,5 +101,5 @@ fn sinks<T: Tuple>(inbox: &Arc<Inbox<T>>, shared: &Arc<Shared>, place: Place) ->
     // For `Values` the typed way is found first, and this one is never asked for.
     let values: Arc<dyn Sink<Values>> =
         Arc::new(FromValues { inbox: inbox.clone(), shared: shared.clone(), place });
-    Sinks { typed: Box::new(typed), values }
+    Sinks { typed: Box::new(typed), values, shared: shared.clone(), place }
 }

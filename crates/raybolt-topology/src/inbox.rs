@@ -11,13 +11,13 @@
 //! - **INBOX-3 (no lost room).** Who got a batch back is woken after room was made.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use crate::batch::{Batch, Spare};
+use crate::batch::{Anchor, Batch, Spare};
+use crate::catch::caught;
 use crate::shared::{Place, Shared};
 use crate::task::Task;
-use crate::tuple::Tuple;
+use crate::tuple::{Tuple, TupleError};
 use crate::values::Values;
 
 /// Where a producer puts batches of one type.
@@ -163,20 +163,26 @@ impl<T: Send + Sync> Sink<T> for Inbox<T> {
 }
 
 /// A way from a stream of typed tuples into an inbox that takes dynamic ones.
-pub(crate) struct ToValues(pub(crate) Arc<dyn Sink<Values>>);
+pub(crate) struct ToValues {
+    pub(crate) inbox: Arc<dyn Sink<Values>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) place: Place,
+}
 
 impl<T: Tuple> Sink<T> for ToValues {
     fn admits(&self, producer: &Arc<Task>) -> bool {
-        self.0.admits(producer)
+        self.inbox.admits(producer)
     }
 
     fn put(&self, batch: Batch<T>) {
-        let convert = |tuple: T| Ok::<_, Infallible>(tuple.into_values());
-        self.0.put(batch.convert(convert, |never, _| match never {}));
+        let convert = |tuple: T| Ok(tuple.into_values());
+        if let Some(converted) = converted(batch, convert, &self.shared, self.place) {
+            self.inbox.put(converted);
+        }
     }
 
     fn consumer(&self) -> &Arc<Task> {
-        self.0.consumer()
+        self.inbox.consumer()
     }
 }
 
@@ -194,14 +200,7 @@ impl<T: Tuple> Sink<Values> for FromValues<T> {
     }
 
     fn put(&self, batch: Batch<Values>) {
-        let convert = |values: Values| {
-            let request = values.request_id();
-            T::from_values(values).map_err(|error| (request, error))
-        };
-        let converted = batch.convert(convert, |(request, error), anchors| {
-            self.shared.refused(self.place, request, anchors, &error);
-        });
-        if !converted.is_empty() {
+        if let Some(converted) = converted(batch, T::from_values, &self.shared, self.place) {
             self.inbox.put(converted);
         }
     }
@@ -209,4 +208,25 @@ impl<T: Tuple> Sink<Values> for FromValues<T> {
     fn consumer(&self) -> &Arc<Task> {
         &self.inbox.consumer
     }
+}
+
+/// What of the batch could be converted, if anything. Fields of the user's own types convert
+/// themselves, so this is user code, and it runs outside of any bolt.
+fn converted<T: Tuple, U>(
+    batch: Batch<T>,
+    convert: impl Fn(T) -> Result<U, TupleError>,
+    shared: &Arc<Shared>,
+    place: Place,
+) -> Option<Batch<U>> {
+    let convert = |tuple: T| {
+        let request = tuple.request_id();
+        match caught(|| convert(tuple)) {
+            Ok(result) => result.map_err(|error| (request, error.to_string())),
+            Err(panic) => Err((request, panic)),
+        }
+    };
+    let refused = |(request, message): (_, String), anchors: &[Anchor]| {
+        shared.refused(place, request, anchors, message);
+    };
+    Some(batch.convert(convert, refused)).filter(|batch| !batch.is_empty())
 }

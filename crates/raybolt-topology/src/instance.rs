@@ -20,7 +20,7 @@ use crate::catch::caught;
 use crate::collector::Collector;
 use crate::context::Context;
 use crate::inbox::{Inbox, Left};
-use crate::stats::Published;
+use crate::stats::{Counters, Published};
 use crate::task::{Body, Command, Slice, Task};
 use crate::tuple::Tuple;
 use crate::wiring::Wiring;
@@ -123,6 +123,8 @@ pub(crate) struct BoltInstance<O: Operator> {
     collector: Collector<O::Out>,
     pace: Pace,
     published: Arc<Published>,
+    /// Commands that are not obeyed yet, and memory for the next.
+    commands: VecDeque<Command>,
     spare_mail: Vec<Command>,
 }
 
@@ -145,14 +147,22 @@ impl<O: Operator> BoltInstance<O> {
             collector,
             pace: Pace::new(),
             published,
+            commands: VecDeque::new(),
             spare_mail: Vec::new(),
         }
     }
 
-    /// Step 2.
+    /// Step 2. What a command emits may find no room either, so the rest waits then.
     fn obey(&mut self, task: &Task) {
-        let mut mail = task.take_mail(std::mem::take(&mut self.spare_mail));
-        for command in mail.drain(..) {
+        if task.has_mail() {
+            let mut mail = task.take_mail(std::mem::take(&mut self.spare_mail));
+            self.commands.extend(mail.drain(..));
+            self.spare_mail = mail;
+        }
+        while self.collector.ledger.fuel > 0
+            && let Some(command) = self.commands.pop_front()
+        {
+            self.collector.ledger.fuel -= 1;
             match command {
                 Command::Tick => self.tick(),
                 Command::Finish(request) => self.finish(request),
@@ -166,7 +176,6 @@ impl<O: Operator> BoltInstance<O> {
                 | Command::Deactivate => {} // For spouts.
             }
         }
-        self.spare_mail = mail;
     }
 
     fn tick(&mut self) {
@@ -175,6 +184,7 @@ impl<O: Operator> BoltInstance<O> {
     }
 
     fn finish(&mut self, request: RequestId) {
+        self.collector.ledger.counters.finished += 1;
         self.collector.ledger.begin_finish(request);
         let mut failure = None;
         self.user_or(|bolt, out| bolt.finished(request, out), |message| failure = Some(message));
@@ -311,14 +321,12 @@ impl<O: Operator> Body for BoltInstance<O> {
         if !self.collector.unblock() {
             return Slice::Wait;
         }
-        let sample = self.pace.begin(self.collector.ledger.counters.executed);
+        let sample = self.pace.begin(&self.collector.ledger.counters);
         self.collector.ledger.fuel = self.pace.fuel;
         if self.operator.is_none() {
             self.birth();
         }
-        if task.has_mail() {
-            self.obey(task);
-        }
+        self.obey(task);
         self.work();
         if let Some(per_turn) = self.pace.end(sample, &mut self.collector.ledger.counters) {
             task.set_per_turn(per_turn);
@@ -326,7 +334,8 @@ impl<O: Operator> Body for BoltInstance<O> {
         self.collector.end_slice();
         self.published.publish(&self.collector.ledger.counters);
         self.spare.clear(); // What the inbox did not take back.
-        let more = !self.taken.is_empty() || self.left == Left::Some;
+        let input = !self.taken.is_empty() || self.left == Left::Some;
+        let more = input || !self.commands.is_empty();
         // Who is blocked, or works elsewhere at its limit, is woken when that ends.
         let can_go_on = !self.collector.ledger.blocked && self.collector.ledger.fuel == 0;
         if more && (can_go_on || self.operator.is_none()) { Slice::More } else { Slice::Wait }
@@ -338,7 +347,8 @@ impl<O: Operator> Body for BoltInstance<O> {
 
     fn is_quiet(&self) -> bool {
         let busy = self.operator.as_ref().is_some_and(Operator::is_busy);
-        !busy && !self.collector.ledger.blocked && self.taken.is_empty() && self.inbox.len() == 0
+        let in_hand = busy || self.collector.ledger.blocked || !self.commands.is_empty();
+        !in_hand && self.taken.is_empty() && self.inbox.len() == 0
     }
 
     fn stop(&mut self) {
@@ -358,9 +368,9 @@ pub(crate) struct Pace {
     last: u64,
 }
 
-/// Begins a slice that is timed: when, and the counter of tuples then.
+/// The begin of a slice: how many calls of user code there had been, and when, if it is timed.
 pub(crate) struct Sample {
-    executed: u64,
+    calls: u64,
     start: Option<Instant>,
 }
 
@@ -370,19 +380,15 @@ impl Pace {
     }
 
     /// Reading the clock is not worth it in each slice of a few tuples.
-    pub(crate) fn begin(&mut self, executed: u64) -> Sample {
+    pub(crate) fn begin(&mut self, counters: &Counters) -> Sample {
         self.slices = self.slices.wrapping_add(1);
         let timed = self.fuel < FUEL_MAX || self.last >= 32 || self.slices.is_multiple_of(16);
-        Sample { executed, start: timed.then(Instant::now) }
+        Sample { calls: counters.calls(), start: timed.then(Instant::now) }
     }
 
     /// Ends a slice; if it was timed, says how many tuples fill a [`TURN`].
-    pub(crate) fn end(
-        &mut self,
-        sample: Sample,
-        counters: &mut crate::stats::Counters,
-    ) -> Option<u32> {
-        self.last = counters.executed - sample.executed;
+    pub(crate) fn end(&mut self, sample: Sample, counters: &mut Counters) -> Option<u32> {
+        self.last = counters.calls() - sample.calls;
         let start = sample.start?;
         if self.last == 0 {
             return None;

@@ -301,15 +301,17 @@ impl<T: Tuple> Way<T> {
     }
 
     fn send_custom(&mut self, tuple: T, ledger: &mut Ledger) {
-        let Some(mut custom) = self.custom.take() else { return };
+        let Some(custom) = &mut self.custom else { return };
         custom.chosen.clear();
         custom.grouping.choose(&tuple, self.ports.len(), &mut custom.chosen);
-        for &instance in &custom.chosen {
-            if instance < self.ports.len() {
-                self.deliver(instance, tuple.clone(), ledger);
-            }
+        let mut chosen = std::mem::take(&mut custom.chosen);
+        chosen.retain(|instance| *instance < self.ports.len());
+        for &instance in &chosen {
+            self.deliver(instance, tuple.clone(), ledger);
         }
-        self.custom = Some(custom);
+        if let Some(custom) = &mut self.custom {
+            custom.chosen = chosen; // Its memory is used again.
+        }
     }
 }
 

@@ -120,6 +120,12 @@ impl Shared {
         self.directory.write().expect("the directory's lock is sound").spouts.insert(id, task);
     }
 
+    /// Forgets a spout instance, which is over.
+    pub(crate) fn forget_spout(&self, task: &Arc<Task>) {
+        let mut directory = self.directory.write().expect("the directory's lock is sound");
+        directory.spouts.retain(|_, other| !Arc::ptr_eq(other, task));
+    }
+
     /// Forgets all instances: the topology is over.
     pub(crate) fn forget_instances(&self) {
         *self.directory.write().expect("the directory's lock is sound") = Directory::default();
@@ -236,15 +242,14 @@ impl Shared {
         }
     }
 
-    /// A dynamic tuple did not fit the fields of the typed one that `place` takes.
+    /// A tuple could not be made the kind that `place` takes: there, it has failed.
     pub(crate) fn refused(
         self: &Arc<Self>,
         place: Place,
         request: Option<RequestId>,
         anchors: &[Anchor],
-        error: &crate::TupleError,
+        message: String,
     ) {
-        let message = error.to_string();
         if anchors.iter().any(|anchor| anchor.root != 0) {
             self.track(|acks, now| {
                 for anchor in anchors.iter().filter(|anchor| anchor.root != 0) {

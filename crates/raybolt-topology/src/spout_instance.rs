@@ -136,7 +136,7 @@ impl<S: Spout> SpoutInstance<S> {
                 Ok(Next::Emitted) => {}
                 Ok(Next::Idle) => return Slice::Wait,
                 Ok(Next::After(delay)) => {
-                    self.sleep(task, Instant::now() + delay);
+                    self.sleep(task, delay);
                     return Slice::Wait;
                 }
                 Ok(Next::Done) => {
@@ -146,7 +146,7 @@ impl<S: Spout> SpoutInstance<S> {
                 Err(panic) => {
                     self.panicked(panic);
                     // A source that is broken must not take a whole core to say so.
-                    self.sleep(task, Instant::now() + PANIC_PAUSE);
+                    self.sleep(task, PANIC_PAUSE);
                     return Slice::Wait;
                 }
             }
@@ -154,7 +154,9 @@ impl<S: Spout> SpoutInstance<S> {
         if self.collector.inner.ledger.blocked { Slice::Wait } else { Slice::More }
     }
 
-    fn sleep(&mut self, task: &Arc<Task>, until: Instant) {
+    fn sleep(&mut self, task: &Arc<Task>, delay: Duration) {
+        // What the clock cannot express never comes: then only a waker, an ack or a failure wakes it.
+        let Some(until) = Instant::now().checked_add(delay) else { return };
         let weak = Arc::downgrade(task);
         let key = self.collector.inner.ledger.shared.timer.at(until, move || {
             if let Some(task) = weak.upgrade() {
@@ -197,7 +199,7 @@ impl<S: Spout> Body for SpoutInstance<S> {
         if !self.collector.inner.unblock() {
             return Slice::Wait;
         }
-        let sample = self.pace.begin(self.collector.inner.ledger.counters.executed);
+        let sample = self.pace.begin(&self.collector.inner.ledger.counters);
         self.collector.inner.ledger.fuel = self.pace.fuel;
         if task.has_mail() {
             self.obey(task);

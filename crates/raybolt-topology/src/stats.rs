@@ -15,6 +15,7 @@ pub(crate) struct Counters {
     pub(crate) failed: u64,
     pub(crate) panics: u64,
     pub(crate) ticks: u64,
+    pub(crate) finished: u64,
     /// The sum of sampled execute times, and the number of tuples that they belong to.
     pub(crate) sampled_nanos: u64,
     pub(crate) sampled_tuples: u64,
@@ -30,8 +31,16 @@ pub(crate) struct Published {
     failed: AtomicU64,
     panics: AtomicU64,
     ticks: AtomicU64,
+    finished: AtomicU64,
     sampled_nanos: AtomicU64,
     sampled_tuples: AtomicU64,
+}
+
+impl Counters {
+    /// How many calls of user code there were.
+    pub(crate) fn calls(&self) -> u64 {
+        self.executed + self.finished + self.ticks
+    }
 }
 
 impl Published {
@@ -44,6 +53,7 @@ impl Published {
         store(&self.failed, counters.failed);
         store(&self.panics, counters.panics);
         store(&self.ticks, counters.ticks);
+        store(&self.finished, counters.finished);
         store(&self.sampled_nanos, counters.sampled_nanos);
         store(&self.sampled_tuples, counters.sampled_tuples);
     }
@@ -60,6 +70,7 @@ impl Published {
             failed: load(&self.failed),
             panics: load(&self.panics),
             ticks: load(&self.ticks),
+            finished: load(&self.finished),
             queued,
             execute_nanos: average.unwrap_or(0),
         }
@@ -85,6 +96,8 @@ pub struct InstanceStats {
     pub panics: u64,
     /// Ticks.
     pub ticks: u64,
+    /// Requests that it was told to finish.
+    pub finished: u64,
     /// Tuples that wait in its inbox.
     pub queued: usize,
     /// How long a tuple takes on average, from samples.

@@ -77,6 +77,8 @@ pub(crate) struct Task {
     has_mail: AtomicBool,
     /// Only the thread that runs the slice locks it, and whoever rewires a quiet topology.
     body: Mutex<Option<Box<dyn Body>>>,
+    /// Whether the body has to stop.
+    ended: AtomicBool,
 }
 
 impl Task {
@@ -91,6 +93,7 @@ impl Task {
             mail: Mutex::new(Vec::new()),
             has_mail: AtomicBool::new(false),
             body: Mutex::new(None),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -100,9 +103,22 @@ impl Task {
         self.notify();
     }
 
-    /// Takes the body away, waiting for the end of a slice that runs; the task does nothing any more.
-    pub(crate) fn unseat(&self) -> Option<Box<dyn Body>> {
-        self.body().take()
+    /// Stops the body: at once, or when the slice that runs is over. User code may take its time in a
+    /// slice, so nobody waits for it here.
+    pub(crate) fn end(self: &Arc<Self>) {
+        self.ended.store(true, Ordering::SeqCst);
+        let idle = self.body.try_lock().ok().map(|mut body| body.take());
+        match idle {
+            Some(Some(mut body)) => body.stop(),
+            Some(None) => {}
+            // A slice runs, or someone looks: the next slice, if there is no end of one, sees to it.
+            None => self.notify(),
+        }
+    }
+
+    /// Whether the body has been stopped.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.body.try_lock().is_ok_and(|body| body.is_none())
     }
 
     /// Looks at the body between two slices.
@@ -203,7 +219,17 @@ impl Task {
 impl Runnable for Task {
     fn run(self: Arc<Self>) {
         self.turn.start();
-        let slice = self.body().as_mut().map_or(Slice::Wait, |body| body.slice(&self));
+        let slice = if self.ended.load(Ordering::SeqCst) {
+            Slice::Wait
+        } else {
+            self.body().as_mut().map_or(Slice::Wait, |body| body.slice(&self))
+        };
+        if self.ended.load(Ordering::SeqCst) {
+            let body = self.body().take();
+            if let Some(mut body) = body {
+                body.stop();
+            }
+        }
         if self.turn.finish(slice == Slice::More) == Next::Schedule {
             self.clone().schedule();
         }

@@ -12,6 +12,7 @@ use crate::batch::Origin;
 use crate::inbox::{Sink, ToValues};
 use crate::ledger::Ledger;
 use crate::routing::{AnyOutlet, MakeCustom, Way, WayOptions};
+use crate::shared::{Place, Shared};
 use crate::tuple::Tuple;
 use crate::values::Values;
 
@@ -78,6 +79,9 @@ pub(crate) struct Sinks {
     /// An `Arc<dyn Sink<T>>` of the type that the bolt takes.
     pub(crate) typed: Box<dyn Any + Send + Sync>,
     pub(crate) values: Arc<dyn Sink<Values>>,
+    /// Where failures to convert are told, and whose they are.
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) place: Place,
 }
 
 impl Sinks {
@@ -89,7 +93,8 @@ impl Sinks {
         } else if let Some(sink) = values.downcast_ref::<Arc<dyn Sink<T>>>() {
             sink.clone()
         } else {
-            Arc::new(ToValues(self.values.clone()))
+            let (shared, place) = (self.shared.clone(), self.place);
+            Arc::new(ToValues { inbox: self.values.clone(), shared, place })
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use raybolt_core::flow::graph::{Graph, GraphError, Plan};
+use raybolt_core::flow::graph::{ComponentKind, Edge, Graph, GraphError, Plan};
 use raybolt_core::ids::{ComponentIndex, InstanceId, InstanceIndex};
 use raybolt_runtime::pool::{self, LEVELS, Options, Pool};
 use raybolt_runtime::timer::Timer;
@@ -38,6 +38,7 @@ pub(crate) struct TopologyWorker {
     wiring: Wiring,
     instances: Vec<Vec<Instance>>,
     status: Status,
+    stopped: bool,
     next_spout: AtomicU32,
     /// Bumped when instances are replaced, so that old ticks end.
     ticks: Arc<Mutex<Ticks>>,
@@ -89,6 +90,7 @@ impl TopologyWorker {
             wiring,
             instances: Vec::new(),
             status,
+            stopped: false,
             next_spout: AtomicU32::new(0),
             ticks: Arc::default(),
         };
@@ -179,8 +181,11 @@ impl TopologyWorker {
         Ok(())
     }
 
-    /// Ends all instances, spouts first. Waits for slices that run.
+    /// Ends all instances, spouts first; those whose slice runs when it is over. Once.
     pub(crate) fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
         // First, since user code may take its time: others can take over what is open here.
         self.shared.tell_observer(RequestObserver::ended);
         self.ticks.lock().expect("ticks are never held across a panic").paused = true;
@@ -193,6 +198,12 @@ impl TopologyWorker {
     /// Whether ticks are withheld, while the topology drains.
     pub(crate) fn pause_ticks(&self, paused: bool) {
         self.ticks.lock().expect("ticks are never held across a panic").paused = paused;
+    }
+
+    /// Whether that component is a spout.
+    pub(crate) fn is_spout(&self, component: &str) -> bool {
+        let at = self.wiring.plan.find(component);
+        at.is_some_and(|at| self.wiring.plan.component(at).kind == ComponentKind::Spout)
     }
 
     fn start_all(&mut self) {
@@ -241,7 +252,9 @@ impl TopologyWorker {
         let component = self.wiring.plan.component(at);
         let spec = self.spec(at);
         let spout = InstanceId(self.next_spout.fetch_add(1, Ordering::Relaxed));
-        self.shared.place_spout(spout, task.clone());
+        if component.kind == ComponentKind::Spout {
+            self.shared.place_spout(spout, task.clone());
+        }
         Seat {
             shared: self.shared.clone(),
             place: Place { component: at, instance: InstanceIndex(instance) },
@@ -273,16 +286,17 @@ impl TopologyWorker {
             instance.task.seat(body);
             if let Some(period) = self.spec(at).tick {
                 let task = Arc::downgrade(&instance.task);
-                tick_at(&self.shared.timer, Instant::now() + period, period, task, &self.ticks);
+                if let Some(first) = Instant::now().checked_add(period) {
+                    tick_at(&self.shared.timer, first, period, task, &self.ticks);
+                }
             }
         }
     }
 
     fn stop_instances(&self, component: usize) {
         for instance in &self.instances[component] {
-            if let Some(mut body) = instance.task.unseat() {
-                body.stop();
-            }
+            instance.task.end();
+            self.shared.forget_spout(&instance.task);
             if let Some(pool) = &instance.own_pool {
                 pool.shutdown(Instant::now());
             }
@@ -297,7 +311,7 @@ impl TopologyWorker {
 
     fn tell_spouts(&self, command: impl Fn() -> Command) {
         for (component, instances) in self.wiring.plan.components().iter().zip(&self.instances) {
-            if component.kind == raybolt_core::flow::graph::ComponentKind::Spout {
+            if component.kind == ComponentKind::Spout {
                 instances.iter().for_each(|instance| instance.task.send(command()));
             }
         }
@@ -325,9 +339,9 @@ pub(crate) struct Draining {
 }
 
 impl Draining {
-    /// Waits until nothing is on the way: the spouts must have been told to be quiet. With
-    /// `trees_too`, also until all spouts have been told of their trees, and no request is open.
-    /// Says whether that came before `deadline`.
+    /// Waits until nothing is on the way, and no request is open: the spouts must have been told to be
+    /// quiet. With `trees_too`, also until they have been told of all their trees. Says whether
+    /// that came before `deadline`.
     pub(crate) fn wait(&self, deadline: Option<Instant>, trees_too: bool) -> bool {
         let mut quiet = 0; // So many instances, from the first, hold nothing and get nothing.
         self.shared.drain.wait(deadline, || {
@@ -337,9 +351,14 @@ impl Draining {
                 }
                 quiet += 1;
             }
-            let done = |task: &Arc<Task>| task.is_done();
-            !trees_too || (self.tasks.iter().all(done) && self.shared.requests() == 0)
+            let told = || self.tasks.iter().all(|task| task.is_done());
+            self.shared.requests() == 0 && (!trees_too || told())
         })
+    }
+
+    /// Waits until all instances have stopped; says whether that came before `deadline`.
+    pub(crate) fn wait_for_end(&self, deadline: Instant) -> bool {
+        self.shared.drain.wait(Some(deadline), || self.tasks.iter().all(|task| task.is_gone()))
     }
 }
 
@@ -357,7 +376,7 @@ fn shared(
 }
 
 fn sources(plan: &Plan) -> Arc<[(String, String)]> {
-    let source = |edge: &raybolt_core::flow::graph::Edge| {
+    let source = |edge: &Edge| {
         let from = plan.component(edge.from);
         (from.id.clone(), from.outputs[edge.stream].id.clone())
     };
@@ -387,6 +406,7 @@ fn edge_seed(topology: &str, instance: InstanceId) -> u64 {
     RandomState::new().hash_one((topology, instance))
 }
 
+/// Ticks the task at `when`, and then in the rhythm of that.
 fn tick_at(
     timer: &Timer,
     when: Instant,
@@ -401,9 +421,10 @@ fn tick_at(
             alive.tick();
         }
         drop(alive);
-        // In the rhythm of the first one; but what was missed is not made up for.
-        let next = (when + period).max(Instant::now());
-        tick_at(&again, next, period, task, &ticks);
+        // What was missed is not made up for.
+        if let Some(next) = when.checked_add(period) {
+            tick_at(&again, next.max(Instant::now()), period, task, &ticks);
+        }
     });
 }
 

@@ -233,3 +233,13 @@ fn a_rebalance_that_is_not_possible_is_refused() {
         "topology `count` is killed; nothing was changed"
     );
 }
+
+#[test]
+fn a_bolt_that_would_be_ticked_all_the_time_is_refused() {
+    let error = refused(|b| {
+        b.set_bolt("sink", sink(), 1)
+            .shuffle_grouping("numbers")
+            .tick_every(std::time::Duration::ZERO);
+    });
+    assert_eq!(error, "bolt `sink` has a tick period of 0; give it at least a millisecond");
+}

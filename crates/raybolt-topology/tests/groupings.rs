@@ -252,3 +252,49 @@ fn a_tuple_knows_where_it_comes_from() {
     cluster.submit("source", Config::default(), builder).unwrap();
     assert_eq!(take(&seen, 1)[0].tuple.0, "numbers default 0");
 }
+
+#[test]
+fn a_custom_grouping_that_panics_fails_the_tuple_and_goes_on() {
+    let choose = |tuple: &Number, _: usize, chosen: &mut Vec<usize>| {
+        assert!(tuple.0 != 2, "no choice for 2");
+        chosen.push(3);
+    };
+    let pass = apply(|number: Number, out: &mut Collector<Number>| {
+        out.emit(number);
+        Ok(())
+    });
+    let (tell, seen) = tell::<Number>();
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("numbers", given((0..5u64).map(|n| (n,))), 1);
+    builder.set_bolt("pass", pass, 1).shuffle_grouping("numbers");
+    builder.set_bolt("tell", tell, 4).custom_grouping("pass", choose);
+    let cluster = LocalCluster::with_threads(1);
+    let handle = cluster.submit("choose", Config::default(), builder).unwrap();
+    let seen: Vec<_> = take(&seen, 4).iter().map(|it| (it.instance, it.tuple.0)).collect();
+    assert_eq!(seen, [(3, 0), (3, 1), (3, 3), (3, 4)]);
+    assert!(handle.stats().errors[0].message.ends_with("no choice for 2"));
+}
+
+#[test]
+fn a_field_that_panics_while_it_converts_fails_the_tuple_and_nothing_else() {
+    #[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+    struct Moody(u64);
+    impl Field for Moody {
+        fn into_value(self) -> Value {
+            assert!(self.0 != 1, "not in the mood");
+            Value::from(self.0)
+        }
+    }
+    let (tell, seen) = tell::<Values>();
+    let (spout, fates) = followed((0..3).map(|n| (Moody(n),)));
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("moody", spout, 1);
+    builder.set_bolt("tell", tell, 1).shuffle_grouping("moody");
+    let cluster = LocalCluster::with_threads(1);
+    cluster.submit("moody", Config::default(), builder).unwrap();
+    let values: Vec<_> = take(&seen, 2).into_iter().map(|it| it.tuple).collect();
+    assert_eq!(values, [values![0], values![2]]);
+    let failed = take(&fates, 3).into_iter().find(|fate| !matches!(fate, Fate::Acked(_)));
+    let Some(Fate::Failed(1, reason)) = failed else { panic!("{failed:?}") };
+    assert!(reason.ends_with("not in the mood"), "{reason}");
+}

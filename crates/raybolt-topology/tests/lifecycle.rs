@@ -79,13 +79,12 @@ fn a_slow_bolt_slows_its_producers_down_to_the_spout() {
     until("both queues are full", || queued("pass") >= 1_000 && queued("slow") >= 1_000usize);
     // Each stage holds its queue, one batch over, what it has taken, and what it could not ship.
     let most = 2 * (1_000 + 512 + 1_024 + 1_024);
-    let before = emitted(&handle, "endless");
-    assert!(before <= most, "{before}");
     for n in 1..500 {
         open.send(()).unwrap();
         assert_eq!(take(&entered, 1), [n]);
     }
-    assert!(emitted(&handle, "endless") <= before + 512 + 1_024);
+    let emitted_by_now = emitted(&handle, "endless");
+    assert!(emitted_by_now <= most + 500, "{emitted_by_now}");
     drop(open); // The gate stays open, and everything flows again.
     until("the spout goes on", || emitted(&handle, "endless") > 2 * most);
 }
@@ -152,12 +151,18 @@ fn an_inactive_topology_emits_nothing_and_goes_on_when_active() {
 #[derive(Clone)]
 struct Remembering {
     next: u64,
+    /// How many instances there have been: each has numbers of its own.
+    opened: Arc<AtomicU64>,
     acked: Arc<Mutex<Vec<u64>>>,
     failed: Arc<AtomicU64>,
 }
 
 impl Spout for Remembering {
     type Out = Number;
+
+    fn open(&mut self, _: &Context) {
+        self.next = self.opened.fetch_add(1, Ordering::SeqCst) << 32;
+    }
 
     fn next_tuple(&mut self, out: &mut SpoutCollector<Number>) -> Next {
         out.emit_with_id((self.next,), MessageId(self.next));
@@ -184,7 +189,8 @@ struct Load {
 fn load() -> Load {
     let (acked, failed) = (Arc::<Mutex<Vec<u64>>>::default(), Arc::<AtomicU64>::default());
     let counted = Arc::<Mutex<BTreeMap<u64, u64>>>::default();
-    let spout = Remembering { next: 0, acked: acked.clone(), failed: failed.clone() };
+    let opened = Arc::default();
+    let spout = Remembering { next: 0, opened, acked: acked.clone(), failed: failed.clone() };
     let pass = apply(|number: Number, out: &mut Collector<Number>| {
         out.emit(number);
         Ok(())
@@ -227,7 +233,9 @@ impl Load {
 #[test]
 fn rebalancing_under_load_loses_nothing() {
     let load = load();
-    for (component, instances) in [("count", 5), ("pass", 1), ("count", 1), ("pass", 4)] {
+    for (component, instances) in
+        [("count", 5), ("pass", 1), ("numbers", 3), ("count", 1), ("pass", 4)]
+    {
         load.goes_on();
         load.handle.rebalance(component, instances).unwrap();
         assert_eq!(load.handle.stats().component(component).unwrap().instances.len(), instances);

@@ -282,3 +282,23 @@ fn a_request_that_nobody_reads_is_complete() {
     cluster.submit("nobody", Config::default(), builder).unwrap();
     assert_eq!(take(&ended, 1), [(9, Ok(()))]);
 }
+
+#[test]
+fn a_request_that_is_brought_in_twice_fails_with_advice() {
+    let (hold, held) = channel();
+    let keep = apply(move |_: (RequestId, u64), out: &mut Collector<()>| {
+        let _ = hold.send(out.hold());
+        Ok(())
+    });
+    let (mut builder, ended) = coordinated();
+    let requests = [(RequestId(1), 0u64), (RequestId(2), 0), (RequestId(1), 1)];
+    builder.set_spout("requests", given(requests), 1);
+    builder.set_bolt("keep", keep, 1).shuffle_grouping("requests");
+    let cluster = LocalCluster::with_threads(1);
+    cluster.submit("twice", Config::default(), builder).unwrap();
+    let advice = "the request was brought in twice; emit all of its tuples in one call of \
+                  `next_tuple`, in a row";
+    assert_eq!(take(&ended, 1), [(1, Err(advice.to_owned()))]);
+    take(&held, 3).into_iter().for_each(Held::ack);
+    assert_eq!(take(&ended, 1), [(2, Ok(()))]);
+}

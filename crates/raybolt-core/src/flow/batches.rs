@@ -66,6 +66,9 @@ use self::records::{Head, Phase, Records, Slot, Stage};
 use crate::ids::{ComponentIndex, InstanceIndex, RequestId};
 use crate::plant::{Plant, Plants};
 
+/// Why a request fails that is brought in twice.
+const OPENED_AGAIN: &str = "the request was brought in twice; emit all of its tuples in one call of `next_tuple`, in a row";
+
 /// A component, as this machine needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchComponent {
@@ -231,13 +234,16 @@ impl Batches {
 
     /// A request came in, and this was sent for it; nothing more will be from outside the graph.
     ///
-    /// Reports on it may have come before. A request that is open must not be opened again.
+    /// Reports on it may have come before. Opening one that is open is a mistake of who does so: what
+    /// was closed already may get more of it, so the request fails.
     pub fn opened(&mut self, request: RequestId, sent: &[Sent]) {
         let slot = self.records.find_or_begin(request);
         let head = self.records.head(slot);
-        assert!(!head.opened, "request {request} is opened once");
-        head.opened = true;
+        let again = std::mem::replace(&mut head.opened, true);
         self.count_sent(slot, sent);
+        if again {
+            return self.fail(slot, OPENED_AGAIN);
+        }
         for position in 0..self.entered.len() {
             self.upstream_closed(slot, self.entered[position]);
         }
