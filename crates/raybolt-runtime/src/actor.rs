@@ -50,6 +50,8 @@ pub(crate) trait AnyActor: Send + Sync {
     fn kill(self: Arc<Self>, because: &str);
     /// Runs calls on this thread, until `done` or until none may start.
     fn run_until(self: Arc<Self>, done: &dyn Fn() -> bool);
+    /// Whether a call can start only when one that runs has ended.
+    fn waits_for_running(&self, task: TaskKey) -> bool;
     /// What its calls wait for, in words.
     fn why(&self) -> String;
 }
@@ -375,7 +377,7 @@ impl<A: Send + Sync + 'static> Actor<A> {
 
     /// Who it is to those it calls.
     fn caller(&self) -> CallerId {
-        CallerId(context::ACTOR | self.key.data().as_ffi())
+        context::caller_of_actor(self.key)
     }
 
     fn context(
@@ -462,6 +464,10 @@ impl<A: Send + Sync + 'static> AnyActor for Actor<A> {
 
     fn run_until(self: Arc<Self>, done: &dyn Fn() -> bool) {
         while !done() && self.run_slice(SLICE_CALLS, false, done) {}
+    }
+
+    fn waits_for_running(&self, task: TaskKey) -> bool {
+        self.lock().queue.waits_for_running(task)
     }
 
     fn why(&self) -> String {

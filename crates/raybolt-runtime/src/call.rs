@@ -271,6 +271,9 @@ fn wait_for<T: Value>(
         if let Some(result) = slot.get() {
             return Ok(result);
         }
+        if let Some(actor) = session.waits_for_itself(key) {
+            return slot.get().ok_or_else(|| Error::new(Kind::WaitsForItself { actor }));
+        }
         let until = deadline.map(|(until, _)| until);
         session.blocking(|| slot.wait(until)).ok_or_else(|| {
             let because = session.lock().why(key);

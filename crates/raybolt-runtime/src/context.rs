@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use raybolt_core::calls::owner::TaskKey;
+use raybolt_core::calls::owner::{ActorKey, TaskKey};
 use raybolt_core::calls::queue::CallerId;
 use raybolt_core::calls::scheduler::LeaseKey;
 use slotmap::Key;
@@ -44,7 +44,7 @@ impl Context {
 /// Set in the caller ids of tasks; those of threads are small, those of actors have the next bit.
 const TASK: u64 = 1 << 63;
 /// Set in the caller ids of actors.
-pub(crate) const ACTOR: u64 = 1 << 62;
+const ACTOR: u64 = 1 << 62;
 
 /// How many tasks may run on top of each other on one stack, each in a `get` of the one below.
 const DEPTH_MAX: u32 = 32;
@@ -66,6 +66,16 @@ thread_local! {
 /// Who calls, as far as order goes: ids of threads, tasks and actors do not meet.
 pub(crate) fn caller() -> CallerId {
     current().map_or_else(|| CallerId(THREAD.with(|id| *id)), |context| context.caller)
+}
+
+/// An actor as a caller.
+pub(crate) fn caller_of_actor(actor: ActorKey) -> CallerId {
+    CallerId(ACTOR | actor.data().as_ffi())
+}
+
+/// The actor, as a caller, whose call runs on this thread.
+pub(crate) fn current_actor() -> Option<CallerId> {
+    current().map(|context| context.caller).filter(|caller| caller.0 & (TASK | ACTOR) == ACTOR)
 }
 
 /// The task that runs on this thread.

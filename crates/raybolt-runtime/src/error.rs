@@ -84,6 +84,11 @@ pub enum Kind {
         /// Why it is gone.
         because: String,
     },
+    /// A call of an actor waits for another one that cannot start before it has ended.
+    WaitsForItself {
+        /// The actor's name.
+        actor: String,
+    },
     /// The actor has as many calls waiting as it allows.
     ActorBusy {
         /// The actor's name.
@@ -182,6 +187,7 @@ impl Error {
             Kind::Encode { .. } => "encode",
             Kind::StoreFull { .. } => "store-full",
             Kind::ActorDied { .. } => "actor-died",
+            Kind::WaitsForItself { .. } => "waits-for-itself",
             Kind::ActorBusy { .. } => "actor-busy",
             Kind::ActorName(_) => "actor-name",
         }
@@ -233,6 +239,10 @@ impl fmt::Display for Error {
                 "no room for {needed} bytes: objects fill {used} of {limit} bytes; drop references or raise `object_store_memory`"
             ),
             Kind::ActorDied { actor, because } => write!(f, "actor `{actor}` is gone: {because}"),
+            Kind::WaitsForItself { actor } => write!(
+                f,
+                "actor `{actor}` waits for a call of its own, which cannot start before the one that waits has ended; call the method on `self`, or let both run at once (`&self`, `max_concurrency`)"
+            ),
             Kind::ActorBusy { actor, pending_max } => write!(
                 f,
                 "actor `{actor}` has {pending_max} calls waiting, as many as it allows (`max_pending_calls`)"

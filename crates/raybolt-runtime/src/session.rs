@@ -473,6 +473,22 @@ impl Session {
         }
     }
 
+    /// The name of the actor whose call runs here, if what makes `object` is another call of it that
+    /// cannot start before this one has ended.
+    pub(crate) fn waits_for_itself(&self, object: ObjectKey) -> Option<String> {
+        let current = context::current_actor()?;
+        let (actor, task) = {
+            let hub = self.lock();
+            match hub.owner.progress(object)? {
+                (_, Target::Actor(key)) if context::caller_of_actor(key) == current => {
+                    (hub.actor(key)?, hub.owner.producer(object)?)
+                }
+                _ => return None,
+            }
+        };
+        actor.waits_for_running(task).then(|| actor.name().to_owned())
+    }
+
     /// Runs `wait`, which may block, while others use this thread's CPU and place.
     pub(crate) fn blocking<R>(self: &Arc<Self>, wait: impl FnOnce() -> R) -> R {
         let current = context::current();

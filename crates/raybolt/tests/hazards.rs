@@ -373,3 +373,37 @@ fn a_result_that_nobody_wants_may_panic_when_it_is_dropped() {
         assert_eq!(get(same::remote(1)).unwrap(), 1);
     });
 }
+
+struct Selfish(Option<SelfishHandle>);
+
+#[remote]
+impl Selfish {
+    pub fn new() -> Self {
+        Selfish(None)
+    }
+
+    pub fn meet(&mut self, own: SelfishHandle) {
+        self.0 = Some(own);
+    }
+
+    pub fn ask(&mut self) -> Result<u64, raybolt::Error> {
+        let own = self.0.take().unwrap();
+        get(own.answer())
+    }
+
+    pub fn answer(&mut self) -> u64 {
+        42
+    }
+}
+
+#[test]
+fn an_actor_that_waits_for_itself_is_told_so() {
+    within(|| {
+        let _session = session();
+        let selfish = Selfish::remote();
+        get(selfish.meet(selfish.clone())).unwrap();
+        let error = get(selfish.ask()).unwrap_err().to_string();
+        assert!(error.contains("waits for a call of its own"), "{error}");
+        assert_eq!(get(selfish.answer()).unwrap(), 42);
+    });
+}

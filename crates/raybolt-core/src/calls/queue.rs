@@ -146,6 +146,17 @@ impl<J> Queue<J> {
         None
     }
 
+    /// Whether `task` cannot start before a call that runs has ended, whichever that is: if one of
+    /// them waits for it, neither ever will.
+    pub fn waits_for_running(&self, task: TaskKey) -> bool {
+        let held = self.held.values().flatten().map(|entry| &entry.call);
+        let mut waiting = self.groups.iter().flat_map(|group| &group.line).chain(held);
+        let Some(call) = waiting.find(|call| call.task == task) else { return false };
+        let is_full = self.groups[call.group].running >= self.groups[call.group].limit;
+        let needs_all = call.mode == Mode::Exclusive || is_full && self.running == 1;
+        self.exclusive_runs || self.running > 0 && needs_all
+    }
+
     /// A call that [`Queue::start_next`] started has ended.
     pub fn finished(&mut self, group: usize, mode: Mode) {
         self.groups[group].running -= 1;
@@ -299,6 +310,27 @@ mod tests {
         assert_eq!(actor.start_all(), [0, 1, 3]);
         actor.queue.finished(1, Mode::Shared);
         assert_eq!(actor.start_all(), [4]);
+    }
+
+    /// QUEUE-3, QUEUE-4: what a running call must not wait for.
+    #[test]
+    fn a_call_that_a_running_one_must_not_wait_for_is_known() {
+        let mut actor = Fixture::new(&[2, 1]);
+        actor.submit(1, 1, Mode::Shared, true);
+        let shared = actor.submit(1, 2, Mode::Shared, true);
+        let exclusive = actor.submit(2, 3, Mode::Exclusive, false);
+        assert!(!actor.queue.waits_for_running(exclusive), "nothing runs");
+        assert_eq!(actor.queue.start_next().map(|call| call.job), Some(1));
+        assert!(!actor.queue.waits_for_running(shared));
+        assert!(actor.queue.waits_for_running(exclusive));
+        assert_eq!(actor.queue.start_next().map(|call| call.job), Some(2));
+        assert!(!actor.queue.waits_for_running(shared), "it runs");
+        actor.queue.finished(0, Mode::Shared);
+        actor.queue.finished(0, Mode::Shared);
+        actor.queue.argument_ready(exclusive);
+        assert_eq!(actor.start_all(), [3]);
+        let next = actor.submit_to(1, 1, 4, Mode::Shared, true);
+        assert!(actor.queue.waits_for_running(next));
     }
 
     #[test]
