@@ -191,7 +191,7 @@ impl<T> Slot<T> {
     /// Waits until the value is set, as a future.
     ///
     /// # Cancel safety
-    /// A dropped future leaves at most its waker behind, until the value is set or the slot goes.
+    /// A dropped future leaves nothing behind.
     pub fn changed(&self) -> Changed<'_, T> {
         Changed { slot: self, watched: None }
     }
@@ -222,6 +222,26 @@ pub struct Changed<'a, T> {
     watched: Option<Waker>,
 }
 
+impl<T> Changed<'_, T> {
+    /// Takes its waker back: one of those that are equal, for each has its own future.
+    fn forget(&mut self) {
+        let Some(mine) = self.watched.take() else { return };
+        if !self.slot.is_set() {
+            let mut found = false;
+            self.slot.waiters.lock().unwrap().retain(|waiter| {
+                let is_mine = matches!(waiter, Waiter::Future(waker) if waker.will_wake(&mine));
+                !is_mine || std::mem::replace(&mut found, true)
+            });
+        }
+    }
+}
+
+impl<T> Drop for Changed<'_, T> {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
 impl<'a, T> Future for Changed<'a, T> {
     type Output = &'a T;
 
@@ -231,6 +251,7 @@ impl<'a, T> Future for Changed<'a, T> {
         }
         let watched = self.watched.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !watched {
+            self.forget();
             self.watched = Some(cx.waker().clone());
             if self.slot.watch(Waiter::Future(cx.waker().clone())).is_err() {
                 return Poll::Ready(
@@ -260,6 +281,19 @@ mod tests {
         let slot = Slot::<u8>::new();
         assert_eq!(slot.wait(Some(Instant::now() + Duration::from_millis(1))), None);
         assert!(slot.waiters.lock().unwrap().take().is_empty());
+    }
+
+    #[test]
+    fn a_dropped_future_takes_its_waker_along_and_no_other() {
+        let slot = Slot::<u8>::new();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stays = slot.changed();
+        assert!(Pin::new(&mut stays).poll(&mut context).is_pending());
+        for _ in 0..3 {
+            let mut goes = slot.changed();
+            assert!(Pin::new(&mut goes).poll(&mut context).is_pending());
+        }
+        assert_eq!(slot.waiters.lock().unwrap().take().len(), 1);
     }
 
     #[test]
