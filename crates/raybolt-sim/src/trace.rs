@@ -11,7 +11,7 @@ use crate::clock::Micros;
 /// How many lines a failing seed's report shows, unless more are asked for.
 pub const LINES: usize = 60;
 
-/// How many events a run may have. The longest that comes to rest by itself has a tenth of it.
+/// How many events a run may have after it is healed.
 const EVENTS_MAX: u64 = 2_000_000;
 
 /// A rule that a machine broke, as its checker tells it.
@@ -42,6 +42,8 @@ pub fn require(holds: bool, checker: &'static str, message: impl FnOnce() -> Str
 pub struct Trace {
     hash: u64,
     events: u64,
+    /// How many there had been when the world was healed.
+    healed_after: Option<u64>,
     now: Micros,
     lines: VecDeque<String>,
     lines_max: usize,
@@ -54,7 +56,15 @@ impl Trace {
     pub fn new(lines_max: usize) -> Self {
         let lines = VecDeque::new();
         let options = String::new();
-        Trace { hash: 0xcbf2_9ce4_8422_2325, events: 0, now: 0, lines, lines_max, options }
+        Trace {
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            healed_after: None,
+            now: 0,
+            lines,
+            lines_max,
+            options,
+        }
     }
 
     /// An event happens. `words` are what tells it from others.
@@ -86,12 +96,19 @@ impl Trace {
 
     /// Whether the run does not come to rest: something goes round in circles.
     pub fn is_endless(&self) -> bool {
-        self.events > EVENTS_MAX
+        self.healed_after.is_some_and(|before| self.events - before > EVENTS_MAX)
+    }
+
+    /// Faults are over.
+    pub fn healed(&mut self) {
+        self.healed_after.get_or_insert(self.events);
     }
 
     /// What to say then, if nothing in particular is missing.
     pub fn endless(&self) -> Verdict {
-        require(false, "liveness", || format!("it does not come to rest in {EVENTS_MAX} events"))
+        require(false, "liveness", || {
+            format!("it does not come to rest within {EVENTS_MAX} events of being healed")
+        })
     }
 
     /// How many events happened.

@@ -354,6 +354,7 @@ impl World<'_> {
     fn heal(&mut self) -> Verdict {
         self.note(6, 0, || "healed".into());
         self.shared.healed = true;
+        self.shared.trace.healed();
         for function in 0..self.shared.options.functions {
             self.join(function)?;
         }

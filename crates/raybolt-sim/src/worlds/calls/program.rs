@@ -68,6 +68,7 @@ impl World<'_> {
     fn end_program(&mut self) -> Verdict {
         self.shared.trace.line(|| "healed; the user lets go of everything".into());
         self.healed = true;
+        self.shared.trace.healed();
         self.shared.network.heal();
         // Somebody has to do the work.
         self.join()?;
