@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -88,6 +89,48 @@ fn a_panic_for_one_request_costs_no_other_its_state() {
             (1, answer) => assert!(answer.unwrap_err().ends_with(": a word that fails")),
             (2, answer) => assert!(answer.unwrap_err().ends_with(": a word that panics")),
             (_, answer) => assert!(answer.unwrap_err().ends_with(": thirteen")),
+        }
+    }
+}
+
+/// Counts words per request without help, and panics at one of them.
+#[derive(Clone, Default)]
+struct Careless(BTreeMap<RequestId, u64>);
+
+impl Bolt for Careless {
+    type In = (RequestId, String);
+    type Out = Count;
+    const WANTS_FINISHED: bool = true;
+
+    fn execute(&mut self, (id, word): Self::In, _: &mut Collector<Count>) -> Result<(), BoltError> {
+        assert!(word != "panic", "a word that panics");
+        *self.0.entry(id).or_default() += 1;
+        Ok(())
+    }
+
+    fn finished(&mut self, id: RequestId, out: &mut Collector<Count>) -> Result<(), BoltError> {
+        out.emit(Count { id, count: self.0.remove(&id).unwrap_or_default() });
+        Ok(())
+    }
+
+    fn abandoned(&mut self, id: RequestId) {
+        self.0.remove(&id);
+    }
+}
+
+#[test]
+fn what_a_panic_took_with_it_is_an_error_and_no_smaller_answer() {
+    let it = Fixture::new();
+    let mut builder = LinearDrpcTopologyBuilder::new("careless");
+    builder.add_bolt(Split, 1);
+    builder.add_bolt(Careless::default(), 1).fields_grouping(["0"]);
+    it.submit("careless", builder.create_local_topology(&it.drpc).unwrap());
+    let words = |n: usize| if n % 50 == 49 { "a panic".into() } else { "a ".repeat(1 + n % 7) };
+    let calls: Vec<_> = (0..5_000).map(|n| it.drpc.submit("careless", &words(n))).collect();
+    for (n, call) in calls.into_iter().enumerate() {
+        match call.wait() {
+            Ok(count) => assert_eq!(count, (1 + n % 7).to_string()),
+            Err(error) => assert!(error.to_string().ends_with(": a word that panics"), "{error}"),
         }
     }
 }

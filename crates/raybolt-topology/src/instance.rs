@@ -209,7 +209,7 @@ impl<O: Operator> BoltInstance<O> {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(panic) => {
-                self.reborn();
+                self.reborn(&panic);
                 panic
             }
         };
@@ -253,7 +253,7 @@ impl<O: Operator> BoltInstance<O> {
                 }
                 Ok(Err(error)) => self.failed(error.to_string()),
                 Err(panic) => {
-                    self.reborn();
+                    self.reborn(&panic);
                     self.failed(panic);
                 }
             }
@@ -294,8 +294,10 @@ impl<O: Operator> BoltInstance<O> {
     }
 
     /// The bolt has panicked: its state is not to be trusted any more.
-    fn reborn(&mut self) {
-        self.collector.ledger.counters.panics += 1;
+    fn reborn(&mut self, panic: &str) {
+        let ledger = &mut self.collector.ledger;
+        ledger.counters.panics += 1;
+        ledger.state_lost = Some(format!("lost with its instance, which {panic}"));
         self.operator = None;
         self.birth();
     }

@@ -51,6 +51,8 @@ pub(crate) struct Ledger {
     entries: Vec<Entry>,
     sent: Vec<Sent>,
     request_failures: Vec<(RequestId, Arc<str>)>,
+    /// Why the bolt's state is lost, if it panicked in this slice: with it, that of all requests.
+    pub(crate) state_lost: Option<String>,
     /// Requests that a spout has brought in and does not want any more.
     pub(crate) cancelled: Vec<(RequestId, Arc<str>)>,
     /// Instances that got a batch at the end of this slice.
@@ -192,6 +194,7 @@ impl Ledger {
             entries: Vec::new(),
             sent: Vec::new(),
             request_failures: Vec::new(),
+            state_lost: None,
             cancelled: Vec::new(),
             roused: None,
         }
@@ -477,10 +480,14 @@ impl Ledger {
             self.roots.clear();
             self.failures.clear();
         }
-        if !(self.entries.is_empty() && self.cancelled.is_empty()) {
+        let lost = self.state_lost.take();
+        if !(self.entries.is_empty() && self.cancelled.is_empty() && lost.is_none()) {
             let Self { place, entries, sent, request_failures, cancelled, .. } = self;
             self.shared.coordinate(|batches| {
                 tell(batches, *place, entries, sent, request_failures);
+                if let Some(message) = lost {
+                    batches.state_lost(place.component, place.instance, &message);
+                }
                 // Last: what was brought in a moment ago can be cancelled, too.
                 for (request, reason) in cancelled.drain(..) {
                     batches.cancelled(request, &reason);

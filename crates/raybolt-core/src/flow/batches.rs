@@ -303,6 +303,16 @@ impl Batches {
         true
     }
 
+    /// An instance lost what it held, as a panic does: requests that it saw some of, and has not
+    /// finished, have failed. To be told after all its reports until then.
+    pub fn state_lost(&mut self, at: ComponentIndex, instance: InstanceIndex, message: &str) {
+        let Some(bits) = self.components[at.index()].bits.clone() else { return };
+        let word = bits.start + instance.index() / 64;
+        for slot in self.records.with_bit(word, bit(instance)) {
+            self.fail(slot, message);
+        }
+    }
+
     /// What the driver has to do next; call until `None`.
     pub fn poll_effect(&mut self) -> Option<BatchEffect> {
         self.effects.pop_front()

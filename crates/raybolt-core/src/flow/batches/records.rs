@@ -140,6 +140,19 @@ impl Records {
         &self.touched[first + words.start..first + words.end]
     }
 
+    /// The records whose word number `word` has this bit, in the order of their requests.
+    pub(super) fn with_bit(&self, word: usize, bit: u64) -> Vec<Slot> {
+        let has_bit = |slot: Slot| self.touched(slot, word..word + 1)[0] & bit != 0;
+        let mut found: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| has_bit(**slot))
+            .map(|(id, slot)| (*id, *slot))
+            .collect();
+        found.sort_unstable_by_key(|(request, _)| *request);
+        found.into_iter().map(|(_, slot)| slot).collect()
+    }
+
     #[inline]
     pub(super) fn touched_mut(&mut self, slot: Slot, words: Range<usize>) -> &mut [u64] {
         let first = slot.0 as usize * self.words;

@@ -74,6 +74,22 @@ fn failed(message: &str) -> BatchEffect {
 }
 
 #[test]
+fn a_request_fails_whose_instance_lost_its_state_before_it_finished() {
+    let mut batches = linear();
+    batches.opened(REQUEST, &[sent(1, 1)]);
+    batches.report(1, 0, 1, &[sent(2, 2)]);
+    batches.report(2, 3, 1, &[]);
+    let lose = |batches: &mut Batches, instance| {
+        batches.state_lost(ComponentIndex(2), InstanceIndex(instance), "lost");
+        batches.effects()
+    };
+    assert_eq!(lose(&mut batches, 1), [], "it has seen none of it");
+    let failed = BatchEffect::Failed { request: REQUEST, message: "lost".into() };
+    assert_eq!(lose(&mut batches, 3), [failed]);
+    assert_eq!(lose(&mut batches, 3), []);
+}
+
+#[test]
 fn the_instances_that_saw_a_request_finish_it_after_everything_upstream() {
     let mut batches = linear();
     batches.opened(REQUEST, &[sent(1, 2)]);
