@@ -43,7 +43,10 @@ impl Failures {
 /// Remembers a failure; one that nobody waits for is logged, or it would pass unseen.
 pub(crate) fn record(error: &TaskError, unseen: bool) {
     if unseen {
-        tracing::error!(target: "raybolt", "{error}");
+        match &error.backtrace {
+            Some(backtrace) => tracing::error!(target: "raybolt", "{error}\n{backtrace}"),
+            None => tracing::error!(target: "raybolt", "{error}"),
+        }
     }
     let kind = if error.location.is_some() { "panic" } else { "task" };
     let report = FailureReport { time: SystemTime::now(), kind, error: error.clone() };

@@ -76,7 +76,8 @@ fn install_hook() {
             let ours = CAPTURE.with_borrow_mut(|capture| {
                 if capture.depth > 0 {
                     let location = info.location().map(ToString::to_string).unwrap_or_default();
-                    capture.place = Some((location, Backtrace::force_capture().to_string()));
+                    capture.place =
+                        Some((location, own_frames(&Backtrace::force_capture().to_string())));
                 }
                 capture.depth > 0
             });
@@ -87,9 +88,54 @@ fn install_hook() {
     });
 }
 
+/// The frames of user code: what lies between the machinery of panics and ours. Where neither can be
+/// told apart, since the build has no names, all of them.
+fn own_frames(backtrace: &str) -> String {
+    let mut frames: Vec<String> = Vec::new();
+    for line in backtrace.lines() {
+        let number = line.trim_start().split(':').next().unwrap_or_default();
+        let begins = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        match frames.last_mut() {
+            Some(frame) if !begins => {
+                frame.push('\n');
+                frame.push_str(line);
+            }
+            _ => frames.push(line.to_owned()),
+        }
+    }
+    let of_panics = |frame: &&String| {
+        ["panicking::", "begin_unwind", "begin_panic", "short_backtrace"]
+            .iter()
+            .any(|name| frame.contains(name))
+    };
+    let ours =
+        |frame: &&String| frame.contains("raybolt_runtime") || frame.contains("raybolt-runtime");
+    let own = frames.iter().skip_while(|frame| !of_panics(frame)).skip_while(of_panics);
+    let own: Vec<&str> = own.take_while(|frame| !ours(frame)).map(String::as_str).collect();
+    if own.is_empty() { backtrace.to_owned() } else { own.join("\n") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stack_is_cut_to_the_frames_of_the_user() {
+        let frames = [
+            "   0: raybolt_runtime::panics::install_hook::{{closure}}",
+            "   1: std::panicking::rust_panic_with_hook",
+            "   2: __rustc::rust_begin_unwind",
+            "             at /rustc/library/std/src/panicking.rs:689:5",
+            "   3: app::deep",
+            "             at ./src/main.rs:7:5",
+            "   4: app::task",
+            "   5: raybolt_runtime::context::enter",
+            "   6: std::panicking::catch_unwind",
+        ];
+        assert_eq!(own_frames(&frames.join("\n")), frames[4..7].join("\n"));
+        assert_eq!(own_frames("   0: <unknown>"), "   0: <unknown>");
+        assert_eq!(own_frames(""), "");
+    }
 
     #[test]
     fn a_panic_is_caught_with_its_place() {
