@@ -253,3 +253,8 @@ pub fn kill<A: Send + Sync + 'static>(actor: &impl AsRef<ActorHandle<A>>) {
 pub mod prelude {
     pub use crate::{Array, ObjectRef, RefStream, Value, remote};
 }
+
+/// The examples of the README, which are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
