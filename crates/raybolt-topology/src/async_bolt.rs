@@ -3,7 +3,7 @@
 //! Each tuple becomes a future on a runtime that starts with the first one. An instance has at most
 //! [`AsyncBolt::IN_FLIGHT_MAX`] of them, and takes no more tuples meanwhile, so a slow service slows the
 //! producers down. Tuples are done in the order in which their futures are, and what they emit is
-//! shipped then, anchored to them.
+//! shipped then, anchored to them. When the instance ends, so do its futures.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 
 use raybolt_core::ids::RequestId;
+use tokio::task::JoinSet;
 
 use crate::batch::Batch;
 use crate::bolt::BoltError;
@@ -62,7 +63,7 @@ pub trait AsyncBolt: Clone + Send + Sync + 'static {
     /// Works on one tuple.
     ///
     /// # Cancel safety
-    /// The future is dropped at any `await` only when the topology ends.
+    /// The future is dropped at any `await` when the topology ends.
     ///
     /// # Errors
     /// An error fails the tuple's tree, and its request.
@@ -92,6 +93,8 @@ pub(crate) struct AsyncOperator<B: AsyncBolt> {
     bolt: Arc<B>,
     waker: Option<Waker>,
     in_flight: usize,
+    /// Aborts what it holds when it is dropped.
+    futures: JoinSet<()>,
     done: Arc<Mutex<Vec<Done<B::Out>>>>,
 }
 
@@ -103,15 +106,23 @@ struct Done<Out> {
 
 impl<B: AsyncBolt> AsyncOperator<B> {
     pub(crate) fn new(bolt: B) -> Self {
-        AsyncOperator { bolt: Arc::new(bolt), waker: None, in_flight: 0, done: Arc::default() }
+        AsyncOperator {
+            bolt: Arc::new(bolt),
+            waker: None,
+            in_flight: 0,
+            futures: JoinSet::new(),
+            done: Arc::default(),
+        }
     }
 
     fn spawn(&mut self, tuple: B::In, held: Held) {
         self.in_flight += 1;
         let (bolt, done, waker) = (self.bolt.clone(), self.done.clone(), self.waker.clone());
-        runtime().spawn(async move {
+        let work = async move {
             let mut emits = Emits(Vec::new());
-            let result = match CaughtFuture(Box::pin(bolt.execute(tuple, &mut emits))).await {
+            // Inside, since `execute` may panic before there is a future.
+            let execute = async { bolt.execute(tuple, &mut emits).await };
+            let result = match CaughtFuture(Box::pin(execute)).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(panic) => Err(panic),
@@ -122,7 +133,8 @@ impl<B: AsyncBolt> AsyncOperator<B> {
             if let Some(waker) = waker {
                 waker.wake();
             }
-        });
+        };
+        self.futures.spawn_on(work, runtime().handle());
     }
 }
 
@@ -158,6 +170,7 @@ impl<B: AsyncBolt> Operator for AsyncOperator<B> {
             &mut *self.done.lock().expect("no thread panics while it holds what is done"),
         );
         self.in_flight -= done.len();
+        while self.futures.try_join_next().is_some() {} // Frees what is kept of those that ended.
         for Done { mut held, emitted, result } in done {
             for tuple in emitted {
                 collector.emit_anchored([&mut held], tuple);
@@ -188,9 +201,9 @@ impl<B: AsyncBolt> Operator for AsyncOperator<B> {
     fn abandoned(&mut self, _: RequestId) {}
 
     fn cleanup(&mut self) {
-        if let Some(bolt) = Arc::get_mut(&mut self.bolt) {
-            bolt.cleanup();
-        }
+        self.futures.abort_all();
+        // Futures that are being dropped may hold the bolt still: then a clone says good-bye for it.
+        Arc::make_mut(&mut self.bolt).cleanup();
     }
 }
 

@@ -8,8 +8,9 @@ use raybolt_core::ids::{RequestId, RootId};
 use crate::batch::Origin;
 use crate::ledger::{Kept, Ledger};
 use crate::routing::{AnyOutlet, Outlet};
-use crate::shared::{Place, Shared};
+use crate::shared::Place;
 use crate::spout::MessageId;
+use crate::task::Task;
 use crate::tuple::Tuple;
 use crate::wiring::{Streams, Wiring};
 
@@ -91,7 +92,7 @@ impl<Out: Tuple> Collector<Out> {
     /// until now is anchored to it; what follows only by [`Collector::emit_anchored`].
     pub fn hold(&mut self) -> Held {
         let kept = self.ledger.hold();
-        Held { kept: Some(kept), place: self.ledger.place, shared: self.ledger.shared.clone() }
+        Held { kept: Some(kept), place: self.ledger.place, task: self.ledger.task.clone() }
     }
 
     /// A tuple that was set aside has been processed. Cheaper than [`Held::ack`].
@@ -181,7 +182,7 @@ pub struct Source<'a> {
 pub struct Held {
     kept: Option<Kept>,
     place: Place,
-    shared: Arc<Shared>,
+    task: Arc<Task>,
 }
 
 impl Held {
@@ -200,8 +201,19 @@ impl Held {
     }
 
     fn settle(&self, kept: Kept, failure: Option<&str>) {
+        if kept.roots.is_empty() && kept.request.is_none() {
+            return; // Nobody follows it.
+        }
+        if let Some(kept) = self.task.settle(kept, failure.map(str::to_owned)) {
+            self.settle_here(kept, failure);
+        }
+    }
+
+    /// Without the instance, which is over.
+    fn settle_here(&self, kept: Kept, failure: Option<&str>) {
+        let shared = self.task.shared();
         if !kept.roots.is_empty() {
-            self.shared.track(|acks, now| {
+            shared.track(|acks, now| {
                 for &(root, word) in &kept.roots {
                     match failure {
                         Some(message) => acks.failed(now, RootId(root), word, message),
@@ -212,7 +224,7 @@ impl Held {
         }
         if let Some(request) = kept.request {
             let Place { component, instance } = self.place;
-            self.shared.coordinate(|batches| {
+            shared.coordinate(|batches| {
                 if let Some(message) = failure {
                     batches.failed(request, message);
                 }
@@ -221,16 +233,14 @@ impl Held {
             });
         }
         if let Some(message) = failure {
-            self.shared.record_error(self.place, message.to_owned());
+            shared.record_error(self.place, message.to_owned());
         }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(kept) = self.kept.take()
-            && (!kept.roots.is_empty() || kept.request.is_some())
-        {
+        if let Some(kept) = self.kept.take() {
             self.settle(kept, Some("a held tuple was dropped without ack or fail"));
         }
     }

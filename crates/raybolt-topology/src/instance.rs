@@ -20,6 +20,7 @@ use crate::catch::caught;
 use crate::collector::Collector;
 use crate::context::Context;
 use crate::inbox::{Inbox, Left};
+use crate::ledger::Kept;
 use crate::stats::{Counters, Published};
 use crate::task::{Body, Command, Slice, Task};
 use crate::tuple::Tuple;
@@ -170,10 +171,22 @@ impl<O: Operator> BoltInstance<O> {
                     bolt.abandoned(request);
                     Ok(())
                 }),
+                Command::Settle(kept, failure) => self.settle(kept, failure),
                 Command::Acked(_)
                 | Command::Failed(..)
                 | Command::Activate
                 | Command::Deactivate => {} // For spouts.
+            }
+        }
+    }
+
+    /// A tuple that was held has been settled elsewhere.
+    fn settle(&mut self, kept: Kept, failure: Option<String>) {
+        match failure {
+            None => self.collector.ledger.ack(kept),
+            Some(message) => {
+                self.collector.ledger.fail(kept, &message);
+                self.record(message);
             }
         }
     }
@@ -185,7 +198,7 @@ impl<O: Operator> BoltInstance<O> {
 
     fn finish(&mut self, request: RequestId) {
         self.collector.ledger.counters.finished += 1;
-        self.collector.ledger.begin_finish(request);
+        self.collector.ledger.begin_finish();
         let mut failure = None;
         self.user_or(|bolt, out| bolt.finished(request, out), |message| failure = Some(message));
         self.collector.ledger.settle_finish(request, failure.as_deref());
@@ -251,10 +264,10 @@ impl<O: Operator> BoltInstance<O> {
                         self.skip();
                     }
                 }
-                Ok(Err(error)) => self.failed(error.to_string()),
+                Ok(Err(error)) => self.failed(error.to_string(), taken),
                 Err(panic) => {
                     self.reborn(&panic);
-                    self.failed(panic);
+                    self.failed(panic, taken);
                 }
             }
         }
@@ -281,8 +294,19 @@ impl<O: Operator> BoltInstance<O> {
         }
     }
 
-    /// The tuple at hand has failed.
-    fn failed(&mut self, message: String) {
+    /// The tuple at hand has failed, of so many that were taken. If there is none, it is the next one:
+    /// a bolt that fails before it takes any must not be asked for ever.
+    fn failed(&mut self, message: String, taken: usize) {
+        if taken == 0
+            && let Some(batch) = self.taken.front_mut()
+        {
+            self.collector.ledger.fuel = self.collector.ledger.fuel.max(1);
+            let _ = batch.next(&mut self.collector);
+            self.collector.ledger.counters.executed += 1;
+            if batch.is_empty() {
+                self.taken.pop_front();
+            }
+        }
         if !self.collector.ledger.settle_failed(&message) {
             self.collector.ledger.counters.failed += 1; // Nobody follows it, but it has failed.
         }

@@ -106,6 +106,7 @@ struct Entry {
 }
 
 /// A tuple that was set aside: what follows it.
+#[derive(Debug)]
 pub(crate) struct Kept {
     /// (root, edge XOR edges emitted so far).
     pub(crate) roots: Vec<(u64, u64)>,
@@ -396,23 +397,24 @@ impl Ledger {
         self.turn_run(request, Kind::Open);
     }
 
-    /// What is emitted until [`Ledger::settle_finish`] belongs to finishing this request.
-    pub(crate) fn begin_finish(&mut self, request: RequestId) {
+    /// What is emitted until [`Ledger::settle_finish`] belongs to runs of its own.
+    pub(crate) fn begin_finish(&mut self) {
         self.close_run();
-        self.run.request = request;
-        self.run.kind = Kind::Finish;
-        self.run.dirty = true;
     }
 
-    /// The bolt has finished the request, or failed to.
+    /// The bolt has finished the request, or failed to: written down after all that it sent meanwhile, in
+    /// whatever order it emitted for this and other requests (BATCH-1).
     pub(crate) fn settle_finish(&mut self, request: RequestId, failure: Option<&str>) {
         if let Some(message) = failure {
             self.request_failures.push((request, message.into()));
         }
-        if self.run.request != request || self.run.kind != Kind::Finish {
-            // It emitted for another request meanwhile, which closed the run too early.
-            self.begin_finish(request);
+        let run = &self.run;
+        if !(run.dirty && run.request == request && run.processed == 0) {
+            self.close_run();
+            self.run.request = request;
+            self.run.dirty = true;
         }
+        self.run.kind = Kind::Finish;
         self.close_run();
     }
 

@@ -72,7 +72,7 @@ impl<S: Spout> SpoutInstance<S> {
                 Command::Failed(root, reason) => self.failed(root, &reason),
                 Command::Activate => self.activate(true),
                 Command::Deactivate => self.activate(false),
-                Command::Tick | Command::Finish(_) | Command::Abandon(_) => {} // For bolts.
+                Command::Tick | Command::Finish(_) | Command::Abandon(_) | Command::Settle(..) => {} // For bolts.
             }
         }
         self.spare_mail = mail;

@@ -13,6 +13,7 @@ use raybolt_core::ids::{RequestId, RootId};
 use raybolt_runtime::pool::{self, Pool, Runnable};
 use raybolt_runtime::turn::{Next, Turn};
 
+use crate::ledger::Kept;
 use crate::shared::Shared;
 
 /// What an instance does in its slices.
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Acked(RootId),
     /// The tree of a root has failed.
     Failed(RootId, FailReason),
+    /// A tuple that was held has been processed, or has failed for this reason.
+    Settle(Kept, Option<String>),
     /// Spouts emit from now on.
     Activate,
     /// Spouts do not emit from now on.
@@ -197,6 +200,21 @@ impl Task {
         if !late {
             self.send(Command::Tick);
         }
+    }
+
+    /// Tells the instance what became of a tuple that it held, so that it reports that after all it did
+    /// before (BATCH-1). Gives the tuple back if the instance is over: then all of that was reported.
+    pub(crate) fn settle(self: &Arc<Self>, kept: Kept, failure: Option<String>) -> Option<Kept> {
+        if self.ended.load(Ordering::SeqCst) {
+            return Some(kept);
+        }
+        self.send(Command::Settle(kept, failure));
+        None
+    }
+
+    /// The topology that it belongs to.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Whether commands wait.

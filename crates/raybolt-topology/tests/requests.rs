@@ -3,8 +3,8 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use common::*;
 use raybolt_topology::*;
@@ -301,4 +301,79 @@ fn a_request_that_is_brought_in_twice_fails_with_advice() {
     assert_eq!(take(&ended, 1), [(1, Err(advice.to_owned()))]);
     take(&held, 3).into_iter().for_each(Held::ack);
     assert_eq!(take(&ended, 1), [(2, Ok(()))]);
+}
+
+/// Keeps request 2 until request 1 is finished, and emits for both then.
+#[derive(Clone, Default)]
+struct Mix(Arc<Mutex<Option<Held>>>);
+
+impl Bolt for Mix {
+    type In = (RequestId, u64);
+    type Out = (RequestId, u64);
+    const WANTS_FINISHED: bool = true;
+
+    fn execute(
+        &mut self,
+        (request, _): Self::In,
+        out: &mut Collector<Self::Out>,
+    ) -> Result<(), BoltError> {
+        if request == RequestId(2) {
+            *self.0.lock().unwrap() = Some(out.hold());
+        }
+        Ok(())
+    }
+    fn finished(
+        &mut self,
+        request: RequestId,
+        out: &mut Collector<Self::Out>,
+    ) -> Result<(), BoltError> {
+        if request == RequestId(1) {
+            out.emit((RequestId(2), 0));
+            out.ack(self.0.lock().unwrap().take().expect("request 2 came first"));
+            out.emit((RequestId(1), 0));
+            out.emit((RequestId(1), 0));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_bolt_emits_for_several_requests_while_it_finishes_one_is_counted_for_each() {
+    let (mut builder, ended) = coordinated();
+    let (totals, total) = channel();
+    let requests = [(RequestId(2), 0u64), (RequestId(1), 0)];
+    builder.set_spout("requests", given(requests), 1);
+    builder.set_bolt("mix", Mix::default(), 1).shuffle_grouping("requests");
+    builder.set_bolt("partial", Partial::default(), 1).shuffle_grouping("mix");
+    let sum = Total { sums: BTreeMap::new(), to: totals };
+    builder.set_bolt("total", sum, 1).shuffle_grouping("partial");
+    let cluster = LocalCluster::with_threads(1);
+    let handle = cluster.submit("mix", Config::default(), builder).unwrap();
+    let mut totals = take(&total, 2);
+    totals.sort_unstable();
+    assert_eq!(totals, [(1, 2), (2, 1)]);
+    take(&ended, 2);
+    assert_eq!(handle.stats().pending_requests, 0, "nothing stays");
+}
+
+#[test]
+fn a_held_tuple_is_not_done_before_what_was_emitted_for_it_is_counted() {
+    let hand_over = apply(|tuple: (RequestId, u64), out: &mut Collector<(RequestId, u64)>| {
+        out.emit(tuple);
+        let held = out.hold();
+        let _ = std::thread::spawn(move || held.ack()).join();
+        Ok(())
+    });
+    let (mut builder, ended) = coordinated();
+    let (totals, total) = channel();
+    builder.set_spout("requests", given([(RequestId(1), 0u64)]), 1);
+    builder.set_bolt("hand over", hand_over, 1).shuffle_grouping("requests");
+    builder.set_bolt("partial", Partial::default(), 1).shuffle_grouping("hand over");
+    let sum = Total { sums: BTreeMap::new(), to: totals };
+    builder.set_bolt("total", sum, 1).shuffle_grouping("partial");
+    let cluster = LocalCluster::with_threads(1);
+    let handle = cluster.submit("hand over", Config::default(), builder).unwrap();
+    assert_eq!(take(&total, 1), [(1, 1)]);
+    take(&ended, 1);
+    assert_eq!(handle.stats().pending_requests, 0, "nothing stays");
 }
