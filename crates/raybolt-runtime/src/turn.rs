@@ -77,17 +77,15 @@ impl Turn {
 
     /// The run is over; `more` says that it left work behind.
     pub fn finish(&self, more: bool) -> Next {
-        if more {
-            self.0.store(SCHEDULED, Ordering::Release);
-            return Next::Schedule;
+        let to_idle =
+            || self.0.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Relaxed);
+        if !more && to_idle().is_ok() {
+            return Next::Nothing;
         }
-        match self.0.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Next::Nothing,
-            Err(_) => {
-                self.0.store(SCHEDULED, Ordering::Release);
-                Next::Schedule
-            }
-        }
+        // A plain store would hide a notification that came since: what its sender wrote before would
+        // not have to be seen by the next run.
+        self.0.swap(SCHEDULED, Ordering::AcqRel);
+        Next::Schedule
     }
 }
 
@@ -142,6 +140,28 @@ mod loom_tests {
             act(&shared);
             thread.join().unwrap();
             assert_eq!(shared.2.load(Ordering::Relaxed), 2);
+        });
+    }
+
+    /// TURN-2 again, for a run that says it left work behind while someone notifies.
+    #[test]
+    fn a_run_after_more_sees_what_was_notified_meanwhile() {
+        loom::model(|| {
+            let shared = Arc::new((Turn::new(), AtomicUsize::new(0)));
+            assert_eq!(shared.0.notify(), Next::Schedule);
+            shared.0.start();
+            let other = shared.clone();
+            let thread = loom::thread::spawn(move || {
+                other.1.store(1, Ordering::Relaxed);
+                other.0.notify()
+            });
+            assert_eq!(shared.0.finish(true), Next::Schedule);
+            shared.0.start();
+            let seen = shared.1.load(Ordering::Relaxed);
+            let again = shared.0.finish(false);
+            let scheduled = thread.join().unwrap();
+            // Whoever notified is seen by this run, or leads to another one.
+            assert!(seen == 1 || again == Next::Schedule || scheduled == Next::Schedule);
         });
     }
 }
