@@ -15,6 +15,8 @@
 //!   the run that counts the tuple as processed, or in an earlier one (BATCH-1).
 //! - **LEDGER-2 (one report per root in a row).** Folds of the same root in a row are one.
 
+mod row;
+
 use std::sync::Arc;
 
 use raybolt_core::flow::acks::Acks;
@@ -26,6 +28,8 @@ use crate::batch::Anchor;
 use crate::shared::{Place, Shared};
 use crate::stats::Counters;
 use crate::task::Task;
+
+pub(crate) use row::Row;
 
 pub(crate) struct Ledger {
     /// How many tuples may still be taken in this slice; zero stops the bolt.
@@ -113,50 +117,6 @@ pub(crate) struct Kept {
     pub(crate) request: Option<RequestId>,
     /// How many tuples of the request.
     pub(crate) count: u32,
-}
-
-/// Counts what is sent for the same request in a row, in a register instead of in the ledger.
-///
-/// It is written down when the row ends, also by a panic: until then the tuple that it is sent for
-/// is not settled (LEDGER-1).
-pub(crate) struct Row<'l> {
-    pub(crate) ledger: &'l mut Ledger,
-    slot: usize,
-    request: Option<RequestId>,
-    count: u32,
-}
-
-impl<'l> Row<'l> {
-    pub(crate) fn new(ledger: &'l mut Ledger, slot: usize) -> Self {
-        Row { ledger, slot, request: None, count: 0 }
-    }
-
-    /// A tuple of this request, if of one, is sent.
-    #[inline]
-    pub(crate) fn add(&mut self, request: Option<RequestId>) {
-        if request != self.request {
-            self.close();
-            self.request = request;
-        }
-        self.count += 1;
-    }
-
-    fn close(&mut self) {
-        let count = std::mem::take(&mut self.count);
-        if let Some(request) = self.request
-            && count > 0
-        {
-            self.ledger.turn_run(request, Kind::Work);
-            self.ledger.run.sent[self.slot].count += count;
-        }
-        self.ledger.counters.emitted += u64::from(count);
-    }
-}
-
-impl Drop for Row<'_> {
-    fn drop(&mut self) {
-        self.close();
-    }
 }
 
 /// What [`Ledger::adopt`] set aside.
