@@ -16,7 +16,7 @@ use std::hash::Hasher;
 
 use raybolt_core::ids::RequestId;
 
-pub use crate::codec::{Decoder, Encoder, decode_batch, encode_batch};
+pub use crate::codec::{BATCH_TUPLES_MAX, Decoder, Encoder, decode_batch, encode_batch};
 pub use crate::field::Field;
 #[cfg(doc)]
 use crate::values::Value;
