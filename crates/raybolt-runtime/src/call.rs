@@ -275,6 +275,7 @@ fn wait_for<T: Value>(
             return slot.get().ok_or_else(|| Error::new(Kind::WaitsForItself { actor }));
         }
         let until = deadline.map(|(until, _)| until);
+        let _sleeper = session.awaited.enter(object.0.clone());
         session.blocking(|| slot.wait(until)).ok_or_else(|| {
             let because = session.lock().why(key);
             let after = deadline.map(|(_, after)| after).unwrap_or_default();

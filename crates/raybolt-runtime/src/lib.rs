@@ -6,6 +6,7 @@
 
 mod actor;
 pub mod args;
+mod awaited;
 pub mod call;
 mod context;
 pub mod error;

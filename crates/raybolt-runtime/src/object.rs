@@ -202,6 +202,9 @@ impl Drop for Hold {
 #[doc(hidden)]
 pub trait AnyObject: Send + Sync {
     fn key(&self) -> ObjectKey;
+    fn id(&self) -> u64 {
+        self.key().data().as_ffi()
+    }
     fn fail(&self, error: Error) -> bool;
 }
 

@@ -24,6 +24,7 @@ use raybolt_core::calls::queue::CallerId;
 use raybolt_core::calls::scheduler::{CPU, Demand, GPU, LeaseKey, UNIT};
 use serde::Serialize;
 
+use crate::awaited::Awaited;
 use crate::context::{self, Context};
 use crate::error::{Error, Kind, Result};
 use crate::failures::{FailureReport, Failures};
@@ -37,6 +38,8 @@ use crate::timer::Timer;
 
 /// How many threads a session may have, blocked ones included.
 const THREADS_MAX: usize = 32_768;
+/// How many GPUs a node may have; each has an id that is kept.
+const GPUS_MAX: usize = 65_536;
 /// How long a session that ends waits for user code to return.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,7 @@ pub(crate) struct Session {
     tokio: OnceLock<tokio::runtime::Runtime>,
     stopped: Stopped,
     pub(crate) stalled: Stalled,
+    pub(crate) awaited: Awaited,
 }
 
 /// Keeps a session alive; it ends when this is dropped.
@@ -168,6 +172,10 @@ impl Builder {
         for (name, amount) in basic.into_iter().chain(named) {
             total.set(name, amount).map_err(|error| invalid(error.to_string()))?;
         }
+        if self.gpus > GPUS_MAX as f64 {
+            let message = format!("`num_gpus` must be at most {GPUS_MAX}, not {}", self.gpus);
+            return Err(invalid(message));
+        }
         let cpus = (total.amount(CPU) / UNIT) as usize;
         let width = self.worker_threads.unwrap_or(cpus.clamp(1, THREADS_MAX));
         if width == 0 || width > THREADS_MAX {
@@ -193,6 +201,7 @@ impl Builder {
             tokio: OnceLock::new(),
             stopped: Stopped::default(),
             stalled: Stalled::default(),
+            awaited: Awaited::default(),
         });
         CURRENT.store(Some(session.clone()));
         Ok(SessionGuard(session))
@@ -578,6 +587,7 @@ impl Session {
                 target: "raybolt",
                 "{left} tasks were still running {SHUTDOWN_TIME:?} after their session ended"
             );
+            self.awaited.fail();
         }
     }
 }
