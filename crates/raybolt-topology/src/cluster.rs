@@ -11,7 +11,7 @@ use raybolt_runtime::pool::{Options, Pool};
 use raybolt_runtime::timer::Timer;
 
 use crate::builder::{BuildError, Topology, TopologyBuilder};
-use crate::config::Config;
+use crate::config::{Config, MESSAGE_TIMEOUT_MIN};
 use crate::shared::Shared;
 use crate::stats::{Status, TopologyStats};
 use crate::worker::TopologyWorker;
@@ -52,6 +52,14 @@ pub enum SubmitError {
     /// The description is wrong.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// With this setting nothing would ever move, or all would fail at once.
+    #[error("`{setting}` is too small for anything to move; give it at least {least}")]
+    Setting {
+        /// The setting of the configuration.
+        setting: &'static str,
+        /// Its least value.
+        least: &'static str,
+    },
     /// There is a topology of that name.
     #[error("topology `{name}` is running already; choose another name, or kill it first")]
     NameTaken {
@@ -120,7 +128,7 @@ impl LocalCluster {
     /// Runs a topology under this name.
     ///
     /// # Errors
-    /// When the description is wrong, or the name is taken.
+    /// When the description or a setting is wrong, or the name is taken.
     pub fn submit(
         &self,
         name: &str,
@@ -128,6 +136,7 @@ impl LocalCluster {
         topology: impl IntoTopology,
     ) -> Result<TopologyHandle, SubmitError> {
         check_name("topology", name).map_err(BuildError::from)?;
+        check_config(&config)?;
         let topology = topology.into_topology()?;
         let mut topologies = self.inner.topologies();
         if topologies.contains_key(name) {
@@ -158,6 +167,17 @@ impl LocalCluster {
 
     /// Ends all topologies at once; what is in flight is lost. Dropping the cluster does the same.
     pub fn shutdown(self) {}
+}
+
+/// Refuses what would stop everything. (The graph's own options are checked by its plan.)
+fn check_config(config: &Config) -> Result<(), SubmitError> {
+    if config.queue_tuples_max == 0 {
+        return Err(SubmitError::Setting { setting: "queue_tuples_max", least: "1" });
+    }
+    if config.message_timeout < MESSAGE_TIMEOUT_MIN {
+        return Err(SubmitError::Setting { setting: "message_timeout", least: "1 ms" });
+    }
+    Ok(())
 }
 
 impl Drop for LocalCluster {

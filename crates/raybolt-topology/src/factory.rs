@@ -29,7 +29,7 @@ pub(crate) struct Seat {
     pub(crate) streams: Arc<Streams>,
     pub(crate) downstream: Vec<ComponentIndex>,
     pub(crate) queue_tuples_max: usize,
-    pub(crate) pending_max: Option<u32>,
+    pub(crate) pending_max: Option<usize>,
     pub(crate) active: bool,
     pub(crate) seed: u64,
 }

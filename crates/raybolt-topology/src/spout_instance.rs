@@ -45,7 +45,7 @@ impl<S: Spout> SpoutInstance<S> {
         prototype: S,
         context: Context,
         collector: SpoutCollector<S::Out>,
-        pending_max: Option<u32>,
+        pending_max: Option<usize>,
         active: bool,
         published: Arc<Published>,
     ) -> Self {
@@ -54,7 +54,7 @@ impl<S: Spout> SpoutInstance<S> {
             spout: None,
             context,
             collector,
-            pending_max: pending_max.map_or(usize::MAX, |max| max as usize),
+            pending_max: pending_max.unwrap_or(usize::MAX),
             active,
             done: false,
             not_before: None,

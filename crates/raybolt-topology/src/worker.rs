@@ -273,7 +273,7 @@ impl TopologyWorker {
             )),
             downstream: self.wiring.plan.downstream(at),
             queue_tuples_max: spec.queue_tuples_max.unwrap_or(self.config.queue_tuples_max),
-            pending_max: self.config.max_spout_pending.map(|max| max.max(1) as u32),
+            pending_max: self.config.max_spout_pending.map(|max| max.max(1)),
             active: self.status == Status::Active,
             seed: edge_seed(&self.shared.name, spout),
             task,

@@ -1,0 +1,43 @@
+//! Settings that cannot work, and panics and calls at moments that nobody expects.
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use raybolt_topology::*;
+
+type Number = (u64,);
+
+fn two_numbers() -> TopologyBuilder {
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("numbers", followed([(0u64,), (1,)]).0, 1);
+    builder
+}
+
+#[test]
+fn settings_that_would_stop_everything_are_refused_by_name() {
+    let cluster = LocalCluster::with_threads(1);
+    let wrong =
+        |config| cluster.submit("wrong", config, two_numbers()).err().map(|e| e.to_string());
+    assert_eq!(
+        wrong(Config { queue_tuples_max: 0, ..Config::default() }).unwrap(),
+        "`queue_tuples_max` is too small for anything to move; give it at least 1"
+    );
+    assert_eq!(
+        wrong(Config { message_timeout: Duration::ZERO, ..Config::default() }).unwrap(),
+        "`message_timeout` is too small for anything to move; give it at least 1 ms"
+    );
+    assert!(cluster.topology("wrong").is_none());
+}
+
+#[test]
+fn a_spout_may_have_more_pending_than_32_bits_can_count() {
+    let (spout, fates) = followed([(0u64,), (1,)]);
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("numbers", spout, 1);
+    let cluster = LocalCluster::with_threads(1);
+    let config = Config { max_spout_pending: Some(1 << 32), ..Config::default() };
+    cluster.submit("many", config, builder).unwrap();
+    assert_eq!(take(&fates, 2).len(), 2);
+}
