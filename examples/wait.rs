@@ -49,7 +49,7 @@ fn main() -> raybolt::Result<()> {
     let mut left: Vec<_> = (0..8).map(|_| nap::remote()).collect();
     let mut taken = 0;
     while !left.is_empty() {
-        let (ready, remaining) = wait(&left, 1, None)?;
+        let (ready, remaining) = wait(left, 1, None)?;
         for nap in ready {
             get(nap)?;
             taken += 1;

@@ -63,7 +63,7 @@ fn waits(effort: Effort) -> Result<Outcome> {
             per_second_for(time, || {
                 let mut left: Vec<_> = (0..FEW as u64).map(same::remote).collect();
                 while !left.is_empty() {
-                    (_, left) = raybolt::wait(&left, 1, None)?;
+                    (_, left) = raybolt::wait(left, 1, None)?;
                 }
                 Ok(())
             })

@@ -288,6 +288,37 @@ fn wait_for<T: Value>(
 /// What [`wait`] returns: the objects that are ready, and the remaining ones.
 pub type Split<T> = (Vec<ObjectRef<T>>, Vec<ObjectRef<T>>);
 
+/// What [`wait`] takes: references by value, which are handed on, or borrowed, which are cloned.
+pub trait Refs<T> {
+    /// The references.
+    #[doc(hidden)]
+    fn into_refs(self) -> Vec<ObjectRef<T>>;
+}
+
+impl<T> Refs<T> for Vec<ObjectRef<T>> {
+    fn into_refs(self) -> Vec<ObjectRef<T>> {
+        self
+    }
+}
+
+impl<T> Refs<T> for &Vec<ObjectRef<T>> {
+    fn into_refs(self) -> Vec<ObjectRef<T>> {
+        self.clone()
+    }
+}
+
+impl<T> Refs<T> for &[ObjectRef<T>] {
+    fn into_refs(self) -> Vec<ObjectRef<T>> {
+        self.to_vec()
+    }
+}
+
+impl<T, const N: usize> Refs<T> for &[ObjectRef<T>; N] {
+    fn into_refs(self) -> Vec<ObjectRef<T>> {
+        self.to_vec()
+    }
+}
+
 /// Waits until `num_returns` of the objects are there, or for `timeout`, and says which are.
 ///
 /// Returns (ready, remaining), both in the order of `objects`; at most `num_returns` are ready. An
@@ -297,10 +328,11 @@ pub type Split<T> = (Vec<ObjectRef<T>>, Vec<ObjectRef<T>>);
 /// Without a session, when `num_returns` is not from 1 to the number of objects, and when it would
 /// wait for an object of an earlier session.
 pub fn wait<T: Value>(
-    objects: &[ObjectRef<T>],
+    objects: impl Refs<T>,
     num_returns: usize,
     timeout: Option<Duration>,
 ) -> Result<Split<T>> {
+    let objects = objects.into_refs();
     if num_returns == 0 || num_returns > objects.len() {
         let message = format!(
             "`num_returns` must be from 1 to the number of objects, {}, not {num_returns}",
@@ -314,7 +346,7 @@ pub fn wait<T: Value>(
             for object in objects.iter().filter(|object| !object.is_ready()) {
                 object.key_in(session.epoch)?;
             }
-            wait_for_some(session, objects, num_returns, timeout.and_then(later));
+            wait_for_some(session, &objects, num_returns, timeout.and_then(later));
         }
         Ok(split(objects, num_returns))
     })?
@@ -358,18 +390,10 @@ fn forget<T>(objects: &[ObjectRef<T>], key: usize) {
     }
 }
 
-fn split<T>(objects: &[ObjectRef<T>], num_returns: usize) -> Split<T> {
-    let mut ready = Vec::with_capacity(num_returns);
-    let mut remaining = Vec::new();
-    for object in objects {
-        let side = if ready.len() < num_returns && object.is_ready() {
-            &mut ready
-        } else {
-            &mut remaining
-        };
-        side.push(object.clone());
-    }
-    (ready, remaining)
+fn split<T>(mut objects: Vec<ObjectRef<T>>, num_returns: usize) -> Split<T> {
+    // Stops at the last one that is wanted: the rest moves as a whole, whatever its length.
+    let ready = objects.extract_if(.., |object| object.is_ready()).take(num_returns).collect();
+    (ready, objects)
 }
 
 /// Stops the task that makes `object`. A task that has not started never will; one that runs is

@@ -205,7 +205,7 @@ pub use raybolt_macros::main;
 /// ```
 pub use raybolt_macros::remote;
 pub use raybolt_runtime::args::{Arg, IntoArg};
-pub use raybolt_runtime::call::{Get, Split, cancel, get, get_timeout, put, wait};
+pub use raybolt_runtime::call::{Get, Refs, Split, cancel, get, get_timeout, put, wait};
 pub use raybolt_runtime::error::{Error, Kind, Result, TaskError};
 pub use raybolt_runtime::failures::{FAILURES_MAX, FailureReport};
 pub use raybolt_runtime::handle::ActorHandle;
