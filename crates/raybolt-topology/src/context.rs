@@ -50,7 +50,7 @@ impl Waker {
     /// Asks for a call of `next_tuple` that sees all that happened before this call.
     pub fn wake(&self) {
         if let Some(task) = self.0.upgrade() {
-            task.notify();
+            task.wake();
         }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct SpoutInstance<S: Spout> {
     done: bool,
     /// When the spout wants to be asked again, and the timer that will wake it.
     not_before: Option<(Instant, TimerKey)>,
+    /// Whether it waits because it panicked: then no waker ends that early.
+    recovering: bool,
     pace: Pace,
     published: Arc<Published>,
     spare_mail: Vec<Command>,
@@ -58,6 +60,7 @@ impl<S: Spout> SpoutInstance<S> {
             active,
             done: false,
             not_before: None,
+            recovering: false,
             pace: Pace::new(),
             published,
             spare_mail: Vec::new(),
@@ -89,7 +92,9 @@ impl<S: Spout> SpoutInstance<S> {
         let Some(id) = self.collector.pending.remove(&root) else { return };
         self.collector.inner.ledger.counters.failed += 1;
         self.done = false; // It may want to replay.
-        self.not_before = None;
+        if !self.recovering {
+            self.not_before = None;
+        }
         match reason {
             FailReason::Timeout => self.user(|spout| spout.fail(id, "message timeout")),
             FailReason::Failed(message) => self.user(|spout| spout.fail(id, message)),
@@ -146,6 +151,7 @@ impl<S: Spout> SpoutInstance<S> {
                 Err(panic) => {
                     self.panicked(panic);
                     // A source that is broken must not take a whole core to say so.
+                    self.recovering = true;
                     self.sleep(task, PANIC_PAUSE);
                     return Slice::Wait;
                 }
@@ -167,11 +173,13 @@ impl<S: Spout> SpoutInstance<S> {
     }
 
     /// Whether the spout asked not to be called yet.
-    fn is_asleep(&mut self) -> bool {
+    fn is_asleep(&mut self, task: &Task) -> bool {
+        let woken = task.take_woken();
         let Some((until, key)) = self.not_before else { return false };
-        if Instant::now() < until {
+        if (!woken || self.recovering) && Instant::now() < until {
             return true;
         }
+        self.recovering = false;
         self.collector.inner.ledger.shared.timer.cancel(key);
         self.not_before = None;
         false
@@ -207,7 +215,7 @@ impl<S: Spout> Body for SpoutInstance<S> {
         if self.spout.is_none() && self.active {
             self.birth();
         }
-        let slice = if self.active && !self.done && !self.is_asleep() {
+        let slice = if self.active && !self.done && !self.is_asleep(task) {
             self.work(task)
         } else {
             Slice::Wait

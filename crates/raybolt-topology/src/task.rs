@@ -80,6 +80,8 @@ pub(crate) struct Task {
     has_mail: AtomicBool,
     /// Only the thread that runs the slice locks it, and whoever rewires a quiet topology.
     body: Mutex<Option<Box<dyn Body>>>,
+    /// Whether user code asked for a slice since the last look.
+    woken: AtomicBool,
     /// Whether the body has to stop.
     ended: AtomicBool,
 }
@@ -96,6 +98,7 @@ impl Task {
             mail: Mutex::new(Vec::new()),
             has_mail: AtomicBool::new(false),
             body: Mutex::new(None),
+            woken: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         })
     }
@@ -162,6 +165,17 @@ impl Task {
         if self.turn.notify() == Next::Schedule {
             self.pool.schedule(self.clone());
         }
+    }
+
+    /// Asks for a slice on behalf of user code, which may have wanted to wait longer.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    /// Whether user code asked for a slice since the last look.
+    pub(crate) fn take_woken(&self) -> bool {
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::Acquire)
     }
 
     /// Asks for a slice without scheduling it: says whether the caller now has to, by

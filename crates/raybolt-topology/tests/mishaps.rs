@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use common::*;
@@ -40,4 +41,39 @@ fn a_spout_may_have_more_pending_than_32_bits_can_count() {
     let config = Config { max_spout_pending: Some(1 << 32), ..Config::default() };
     cluster.submit("many", config, builder).unwrap();
     assert_eq!(take(&fates, 2).len(), 2);
+}
+
+/// Sleeps for an hour unless it is woken.
+#[derive(Clone)]
+struct Sleepy {
+    waker: Sender<Waker>,
+    asked: Sender<()>,
+}
+
+impl Spout for Sleepy {
+    type Out = Number;
+
+    fn open(&mut self, context: &Context) {
+        let _ = self.waker.send(context.waker());
+    }
+    fn next_tuple(&mut self, _: &mut SpoutCollector<Number>) -> Next {
+        let _ = self.asked.send(());
+        Next::After(Duration::from_secs(3_600))
+    }
+}
+
+#[test]
+fn a_waker_wakes_a_spout_that_wanted_to_wait() {
+    let (waker, wakers) = channel();
+    let (asked, asks) = channel();
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("sleepy", Sleepy { waker, asked }, 1);
+    let cluster = LocalCluster::with_threads(1);
+    cluster.submit("sleepy", Config::default(), builder).unwrap();
+    let waker = take(&wakers, 1).remove(0);
+    for _ in 0..3 {
+        take(&asks, 1);
+        waker.wake();
+    }
+    take(&asks, 1);
 }
