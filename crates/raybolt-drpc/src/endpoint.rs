@@ -66,8 +66,10 @@ impl Endpoint {
 }
 
 impl RequestObserver for Endpoint {
+    /// Known from here on; but it takes requests only when the spout is there, which resumes. One whose topology
+    /// is not active would keep them from others, until their deadlines.
     fn started(&self) {
-        self.subscription();
+        self.subscription().pause(Vec::new());
     }
 
     fn completed(&self, requests: &[RequestId]) {

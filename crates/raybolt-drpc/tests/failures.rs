@@ -13,7 +13,7 @@ use raybolt_drpc::{
     BatchBolt, CallOptions, DrpcRequest, DrpcTopologyBuilder, LinearDrpcTopologyBuilder, LocalDrpc,
     RequestId,
 };
-use raybolt_topology::{Bolt, BoltError, Collector, Topology};
+use raybolt_topology::{Bolt, BoltError, Collector, Config, Topology};
 
 #[test]
 fn the_message_of_a_failing_or_panicking_bolt_reaches_the_caller() {
@@ -345,4 +345,32 @@ fn a_shutdown_answers_open_requests() {
         "function `gated` gave no result: the DRPC server is shutting down"
     );
     keeper.go.send(()).unwrap();
+}
+
+#[test]
+fn a_topology_that_is_not_active_takes_no_requests_from_one_that_is() {
+    let it = Fixture::new();
+    let answer = |name: &'static str| {
+        With(move |it: DrpcRequest, out: &mut Collector<(RequestId, Bytes)>| {
+            out.emit((it.request, Bytes::from_static(name.as_bytes())));
+            Ok(())
+        })
+    };
+    let mut idle = LinearDrpcTopologyBuilder::new("who");
+    idle.add_bolt(answer("idle"), 1);
+    let idle = idle.create_local_topology(&it.drpc).unwrap();
+    let config = Config { active: false, ..Config::default() };
+    let idle = it.cluster.submit("idle", config, idle).unwrap();
+    let mut busy = LinearDrpcTopologyBuilder::new("who");
+    busy.add_bolt(answer("busy"), 1);
+    let busy = it.submit("busy", busy.create_local_topology(&it.drpc).unwrap());
+    for _ in 0..20 {
+        let options = CallOptions::default().deadline(LONG);
+        let result: String = it.drpc.execute_with("who", "", options).unwrap();
+        assert_eq!(result, "busy");
+    }
+    busy.kill(LONG);
+    let pending = it.drpc.submit("who", "");
+    idle.activate();
+    assert_eq!(pending.wait().unwrap(), "idle");
 }
