@@ -107,6 +107,26 @@ pub enum BuildError {
         /// What the stream carries.
         carried: &'static str,
     },
+    /// A custom grouping was named, but not given.
+    #[error(
+        "bolt `{bolt}` reads stream `{stream}` of component `{component}` by a custom grouping without its function; use `custom_grouping_on`"
+    )]
+    NoCustomGrouping {
+        /// The bolt.
+        bolt: String,
+        /// The component.
+        component: String,
+        /// The stream.
+        stream: String,
+    },
+    /// User code panicked while an instance was made.
+    #[error("an instance of component `{component}` cannot be made: its prototype {message}")]
+    Panicked {
+        /// The component.
+        component: String,
+        /// The panic.
+        message: String,
+    },
 }
 
 impl TopologyBuilder {
@@ -224,6 +244,7 @@ impl Topology {
 
     fn check_customs(&self) -> Result<(), BuildError> {
         for spec in &self.components {
+            spec.check_custom_functions()?;
             for custom in &spec.customs {
                 let input = &spec.node.inputs[custom.input];
                 let from = self.components.iter().find(|c| c.node.id == input.component);
@@ -245,6 +266,20 @@ impl Topology {
 }
 
 impl ComponentSpec {
+    fn check_custom_functions(&self) -> Result<(), BuildError> {
+        for (at, input) in self.node.inputs.iter().enumerate() {
+            let given = self.customs.iter().any(|custom| custom.input == at);
+            if matches!(input.grouping, Grouping::Custom(_)) && !given {
+                return Err(BuildError::NoCustomGrouping {
+                    bolt: self.node.id.clone(),
+                    component: input.component.clone(),
+                    stream: input.stream.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The component for the graph, with its streams as they were declared in the end.
     fn node(&self) -> Component {
         let outputs = self.streams.iter().map(|stream| graph::OutputStream {

@@ -85,6 +85,9 @@ pub enum ChangeError {
     /// The new number of instances is not possible.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The new instances cannot be made.
+    #[error(transparent)]
+    Build(BuildError),
     /// What is in flight did not end in time.
     #[error("topology `{topology}` has not drained within {seconds} s, so nothing was changed")]
     NotDrained {
@@ -101,6 +104,15 @@ pub enum ChangeError {
         /// What it is.
         status: &'static str,
     },
+}
+
+impl From<BuildError> for ChangeError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Graph(error) => ChangeError::Graph(error),
+            other => ChangeError::Build(other),
+        }
+    }
 }
 
 impl Default for LocalCluster {
@@ -143,8 +155,7 @@ impl LocalCluster {
             return Err(SubmitError::NameTaken { name: name.to_owned() });
         }
         let (pool, timer) = (self.inner.pool.clone(), self.inner.timer.clone());
-        let worker =
-            TopologyWorker::start(name, topology, config, pool, timer).map_err(BuildError::from)?;
+        let worker = TopologyWorker::start(name, topology, config, pool, timer)?;
         let handle = TopologyHandle {
             name: name.into(),
             shared: worker.shared().clone(),

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use raybolt_core::flow::graph::{ComponentKind, Edge, Graph, GraphError, Plan};
+use raybolt_core::flow::graph::{ComponentKind, Edge, Graph, Plan};
 use raybolt_core::ids::{ComponentIndex, InstanceId, InstanceIndex};
 use raybolt_runtime::pool::{self, LEVELS, Options, Pool};
 use raybolt_runtime::timer::Timer;
 
-use crate::builder::{ComponentSpec, Topology};
+use crate::builder::{BuildError, ComponentSpec, Topology};
+use crate::catch::caught;
 use crate::config::Config;
 use crate::context::{Context, Waker};
 use crate::factory::{Made, Seat};
@@ -67,7 +68,7 @@ impl TopologyWorker {
         config: Config,
         pool: Pool,
         timer: Timer,
-    ) -> Result<Self, GraphError> {
+    ) -> Result<Self, BuildError> {
         let mut graph = topology.graph.clone();
         if let Some(max) = config.max_task_parallelism {
             let max = u32::try_from(max).unwrap_or(u32::MAX);
@@ -95,7 +96,11 @@ impl TopologyWorker {
             ticks: Arc::default(),
         };
         worker.shared.tell_observer(RequestObserver::started);
-        worker.start_all();
+        if let Err(error) = worker.start_all() {
+            worker.shared.tell_observer(RequestObserver::ended);
+            worker.shared.forget_instances();
+            return Err(error);
+        }
         Ok(worker)
     }
 
@@ -155,7 +160,7 @@ impl TopologyWorker {
     }
 
     /// Gives a component another number of instances. The topology must be drained.
-    pub(crate) fn rebalance(&mut self, component: &str, instances: u32) -> Result<(), GraphError> {
+    pub(crate) fn rebalance(&mut self, component: &str, instances: u32) -> Result<(), BuildError> {
         let mut graph = self.graph.clone();
         for node in &mut graph.components {
             if node.id == component {
@@ -164,11 +169,18 @@ impl TopologyWorker {
         }
         let plan = graph.plan()?;
         let at = plan.find(component).expect("whoever calls has found it");
+        let plan_before = std::mem::replace(&mut self.wiring.plan, plan);
+        // Before anything is stopped: user code may panic.
+        let (made, bodies) = match self.make(at) {
+            Ok(made) => made,
+            Err(error) => {
+                self.wiring.plan = plan_before;
+                return Err(error);
+            }
+        };
         self.graph = graph;
-        self.wiring.plan = plan;
         self.shared.rebalanced(&self.wiring.plan.batches());
         self.stop_instances(at.index());
-        let (made, bodies) = self.make(at);
         self.wiring.sinks[at.index()] = made.sinks;
         self.instances[at.index()] = made.instances;
         self.place_instances();
@@ -206,11 +218,11 @@ impl TopologyWorker {
         at.is_some_and(|at| self.wiring.plan.component(at).kind == ComponentKind::Spout)
     }
 
-    fn start_all(&mut self) {
+    fn start_all(&mut self) -> Result<(), BuildError> {
         let places: Vec<_> = (0..self.topology.components.len()).map(component_index).collect();
         let mut all_bodies = Vec::new();
         for &at in &places {
-            let (made, bodies) = self.make(at);
+            let (made, bodies) = self.make(at)?;
             self.wiring.sinks.push(made.sinks);
             self.instances.push(made.instances);
             all_bodies.push(bodies);
@@ -220,10 +232,11 @@ impl TopologyWorker {
         for (&at, bodies) in places.iter().zip(all_bodies).rev() {
             self.seat(at, bodies);
         }
+        Ok(())
     }
 
     /// Makes the instances of a component; they are not connected and do not run.
-    fn make(&self, at: ComponentIndex) -> (MadeInstances, Vec<Box<dyn Body>>) {
+    fn make(&self, at: ComponentIndex) -> Result<(MadeInstances, Vec<Box<dyn Body>>), BuildError> {
         let mut made = MadeInstances { sinks: Vec::new(), instances: Vec::new() };
         let mut bodies = Vec::new();
         for instance in 0..self.wiring.plan.component(at).instances {
@@ -231,13 +244,24 @@ impl TopologyWorker {
             let pool = own_pool.clone().unwrap_or(self.pool.clone());
             let place = self.place_in_pool(at, instance);
             let task = Task::new(pool, self.shared.clone(), place);
+            let seat = self.place(at, instance, task.clone());
             let Made { body, sinks, published, queued } =
-                self.spec(at).factory.make(self.place(at, instance, task.clone()));
+                caught(|| self.spec(at).factory.make(seat)).map_err(|message| {
+                    self.forget(&made, &task);
+                    let component = self.wiring.plan.component(at).id.clone();
+                    BuildError::Panicked { component, message }
+                })?;
             made.sinks.extend(sinks);
             made.instances.push(Instance { task, published, queued, own_pool });
             bodies.push(body);
         }
-        (made, bodies)
+        Ok((made, bodies))
+    }
+
+    /// Forgets instances that were made in vain.
+    fn forget(&self, made: &MadeInstances, last: &Arc<Task>) {
+        made.instances.iter().for_each(|instance| self.shared.forget_spout(&instance.task));
+        self.shared.forget_spout(last);
     }
 
     /// Instances of a component are spread over the threads, and stay there. What is last in the

@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use common::*;
+use raybolt_core::flow::grouping::Grouping;
 use raybolt_topology::*;
 
 type Number = (u64,);
@@ -76,4 +79,54 @@ fn a_waker_wakes_a_spout_that_wanted_to_wait() {
         waker.wake();
     }
     take(&asks, 1);
+}
+
+#[test]
+fn a_custom_grouping_without_its_function_is_refused() {
+    let mut builder = two_numbers();
+    builder.set_bolt("tell", tell::<Number>().0, 1).grouping_on(
+        "numbers",
+        "default",
+        Grouping::Custom("mine".into()),
+    );
+    assert_eq!(
+        builder.build().err().expect("it has no function").to_string(),
+        "bolt `tell` reads stream `default` of component `numbers` by a custom grouping without its function; use `custom_grouping_on`"
+    );
+}
+
+/// Panics when it is cloned for the n-th time.
+struct Unclonable {
+    clones: Arc<AtomicUsize>,
+    fatal: usize,
+}
+
+impl Clone for Unclonable {
+    fn clone(&self) -> Self {
+        let clone = self.clones.fetch_add(1, Ordering::SeqCst) + 1;
+        assert!(clone != self.fatal, "no more of me");
+        Unclonable { clones: self.clones.clone(), fatal: self.fatal }
+    }
+}
+
+impl Bolt for Unclonable {
+    type In = Number;
+    type Out = ();
+
+    fn execute(&mut self, _: Number, _: &mut Collector<()>) -> Result<(), BoltError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_prototype_that_panics_when_it_is_cloned_is_an_error_of_submit() {
+    let mut builder = two_numbers();
+    let bolt = Unclonable { clones: Arc::default(), fatal: 1 };
+    builder.set_bolt("unclonable", bolt, 1).shuffle_grouping("numbers");
+    let cluster = LocalCluster::with_threads(1);
+    let error = cluster.submit("unclonable", Config::default(), builder).err().unwrap().to_string();
+    assert!(error.starts_with("an instance of component `unclonable` cannot be made: "), "{error}");
+    assert!(error.ends_with(": no more of me"), "{error}");
+    assert!(cluster.list().is_empty());
+    cluster.submit("unclonable", Config::default(), two_numbers()).unwrap();
 }
