@@ -1,5 +1,6 @@
 //! Where user code puts what it emits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use raybolt_core::flow::batches::Report;
@@ -82,9 +83,13 @@ impl<Out: Tuple> Collector<Out> {
             .flat_map(|held| held.kept.iter_mut().flat_map(|k| &mut k.roots))
             .collect();
         let adopting = self.ledger.adopt(words.iter().map(|word| **word));
-        self.emit(tuple);
+        // A grouping of a user may panic: the tuple at hand has to be given back all the same.
+        let emitted = catch_unwind(AssertUnwindSafe(|| self.emit(tuple)));
         for (word, after) in words.iter_mut().zip(self.ledger.release(adopting)) {
             **word = after;
+        }
+        if let Err(panic) = emitted {
+            resume_unwind(panic);
         }
     }
 

@@ -351,6 +351,17 @@ impl Ledger {
         self.roots.push((RootId(self.current.root), self.current.word));
     }
 
+    /// The spout panicked; if it was about to emit a tuple that it wants followed, that one has failed: an edge that
+    /// nobody gets keeps its tree from being done.
+    pub(crate) fn fail_root(&mut self, message: &str) {
+        if self.current.open {
+            let edge = self.chance.next_nonzero();
+            self.current.word ^= edge;
+            self.failures.push((RootId(self.current.root), edge, message.into()));
+            self.end_root();
+        }
+    }
+
     /// The spout is about to emit tuples of a request that it brings in.
     #[inline]
     pub(crate) fn begin_request(&mut self, request: RequestId) {

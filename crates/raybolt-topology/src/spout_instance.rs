@@ -118,7 +118,7 @@ impl<S: Spout> SpoutInstance<S> {
     fn panicked(&mut self, panic: String) {
         let ledger = &mut self.collector.inner.ledger;
         ledger.counters.panics += 1;
-        ledger.end_root(); // It may have panicked while it emitted one.
+        ledger.fail_root(&panic);
         ledger.shared.record_error(ledger.place, panic);
         self.spout = None;
     }
@@ -209,6 +209,10 @@ impl<S: Spout> Body for SpoutInstance<S> {
         }
         let sample = self.pace.begin(&self.collector.inner.ledger.counters);
         self.collector.inner.ledger.fuel = self.pace.fuel;
+        let lost = self.spout.is_none() && !self.collector.pending.is_empty();
+        if lost && self.active {
+            self.birth(); // After a panic: someone has to hear what becomes of what was emitted.
+        }
         if task.has_mail() {
             self.obey(task);
         }

@@ -130,3 +130,57 @@ fn a_prototype_that_panics_when_it_is_cloned_is_an_error_of_submit() {
     assert!(cluster.list().is_empty());
     cluster.submit("unclonable", Config::default(), two_numbers()).unwrap();
 }
+
+#[test]
+fn a_panic_in_emit_anchored_fails_the_tuple_at_hand() {
+    let (spout, fates) = followed([(0u64,)]);
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("numbers", spout, 1);
+    let join = apply(|tuple: Number, out: &mut Collector<Number>| {
+        out.emit_anchored([], tuple);
+        Ok(())
+    });
+    builder.set_bolt("join", join, 1).shuffle_grouping("numbers");
+    let broken = |_: &Number, _: usize, _: &mut Vec<usize>| panic!("no way");
+    builder.set_bolt("tell", tell::<Number>().0, 1).custom_grouping("join", broken);
+    let cluster = LocalCluster::with_threads(1);
+    cluster.submit("joined", Config::default(), builder).unwrap();
+    let fates = take(&fates, 1);
+    assert!(matches!(&fates[0], Fate::Failed(0, why) if why.ends_with("no way")), "{fates:?}");
+}
+
+/// Emits once, on a stream that is not there.
+#[derive(Clone)]
+struct Astray {
+    emitted: Arc<AtomicUsize>,
+    fates: Sender<Fate>,
+}
+
+impl Spout for Astray {
+    type Out = Number;
+
+    fn next_tuple(&mut self, out: &mut SpoutCollector<Number>) -> Next {
+        if self.emitted.fetch_add(1, Ordering::SeqCst) == 0 {
+            out.emit_on_with_id("nowhere", (0u64,), MessageId(7));
+        }
+        Next::Done
+    }
+    fn ack(&mut self, id: MessageId) {
+        let _ = self.fates.send(Fate::Acked(id.0));
+    }
+    fn fail(&mut self, id: MessageId, reason: &str) {
+        let _ = self.fates.send(Fate::Failed(id.0, reason.to_owned()));
+    }
+}
+
+#[test]
+fn a_tuple_that_was_not_sent_because_of_a_panic_has_failed() {
+    let (fates, heard) = channel();
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("astray", Astray { emitted: Arc::default(), fates }, 1);
+    let cluster = LocalCluster::with_threads(1);
+    let handle = cluster.submit("astray", Config::default(), builder).unwrap();
+    let fates = take(&heard, 1);
+    assert!(matches!(&fates[0], Fate::Failed(7, why) if why.contains("nowhere")), "{fates:?}");
+    assert_eq!(handle.stats().pending_trees, 0);
+}
