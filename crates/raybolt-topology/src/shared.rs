@@ -16,13 +16,15 @@ use raybolt_core::ids::{ComponentIndex, InstanceId, InstanceIndex, RequestId, Ro
 use raybolt_runtime::timer::Timer;
 
 use crate::batch::Anchor;
+use crate::catch::caught;
 use crate::stats::ErrorRecord;
 use crate::task::{Command, Task};
 
 /// How many recent errors a topology remembers.
 pub const ERRORS_MAX: usize = 100;
 
-/// Told how requests of a coordinated topology end. Called on threads of the pool: must be short.
+/// Told how requests of a coordinated topology end. Called on threads of the pool: must be short. A panic is
+/// logged, and nothing else.
 pub trait RequestObserver: Send + Sync + 'static {
     /// The topology was submitted; its spouts will be opened soon.
     fn started(&self) {}
@@ -187,7 +189,7 @@ impl Shared {
         let effects = std::iter::from_fn(|| batches.poll_effect()).collect::<Vec<_>>();
         drop(batches);
         if !effects.is_empty() {
-            self.tell_instances(&*requests.observer, effects);
+            self.tell_instances(effects);
             self.drain.moved(); // Not always at the end of a slice: held tuples end anywhere.
         }
         Some(result)
@@ -209,7 +211,7 @@ impl Shared {
         })
     }
 
-    fn tell_instances(&self, observer: &dyn RequestObserver, effects: Vec<BatchEffect>) {
+    fn tell_instances(&self, effects: Vec<BatchEffect>) {
         let directory = self.directory.read().expect("the directory's lock is sound");
         let send = |component: ComponentIndex, instance: InstanceIndex, command| {
             let tasks = directory.components.get(component.index());
@@ -217,7 +219,7 @@ impl Shared {
                 task.send(command);
             }
         };
-        let mut completed = Vec::new();
+        let (mut completed, mut failed) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
                 BatchEffect::Finish { request, component, instance } => {
@@ -227,18 +229,25 @@ impl Shared {
                     send(component, instance, Command::Abandon(request));
                 }
                 BatchEffect::Completed { request } => completed.push(request),
-                BatchEffect::Failed { request, message } => observer.failed(request, &message),
+                BatchEffect::Failed { request, message } => failed.push((request, message)),
             }
         }
+        drop(directory); // The observer may end the topology.
+        for (request, message) in failed {
+            self.tell_observer(|observer| observer.failed(request, &message));
+        }
         if !completed.is_empty() {
-            observer.completed(&completed);
+            self.tell_observer(|observer| observer.completed(&completed));
         }
     }
 
-    /// The topology begins, or ends.
+    /// Tells the observer of requests that the topology begins or ends, or what became of requests. It is user
+    /// code, and this may be any thread: a panic is logged, and goes no further.
     pub(crate) fn tell_observer(&self, tell: impl FnOnce(&dyn RequestObserver)) {
-        if let Some(requests) = &self.requests {
-            tell(&*requests.observer);
+        if let Some(requests) = &self.requests
+            && let Err(panic) = caught(|| tell(&*requests.observer))
+        {
+            tracing::error!(topology = &*self.name, "the observer of requests {panic}");
         }
     }
 

@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
@@ -183,4 +183,40 @@ fn a_tuple_that_was_not_sent_because_of_a_panic_has_failed() {
     let fates = take(&heard, 1);
     assert!(matches!(&fates[0], Fate::Failed(7, why) if why.contains("nowhere")), "{fates:?}");
     assert_eq!(handle.stats().pending_trees, 0);
+}
+
+/// Panics whenever it is told something.
+struct Fragile(Mutex<Sender<RequestId>>);
+
+impl RequestObserver for Fragile {
+    fn started(&self) {
+        panic!("not started");
+    }
+    fn completed(&self, requests: &[RequestId]) {
+        for &request in requests {
+            let _ = self.0.lock().unwrap_or_else(|it| it.into_inner()).send(request);
+        }
+        panic!("not completed");
+    }
+    fn failed(&self, _: RequestId, _: &str) {
+        panic!("not failed");
+    }
+    fn ended(&self) {
+        panic!("not ended");
+    }
+}
+
+#[test]
+fn an_observer_that_panics_ends_nothing_but_itself() {
+    let (ends, ended) = channel();
+    let mut builder = TopologyBuilder::new();
+    builder.coordinate(Arc::new(Fragile(Mutex::new(ends))));
+    let requests = (1..=3).map(|n| (RequestId(n), n));
+    builder.set_spout("requests", given(requests), 1);
+    builder.set_bolt("tell", tell::<(RequestId, u64)>().0, 1).shuffle_grouping("requests");
+    let cluster = LocalCluster::with_threads(1);
+    let handle = cluster.submit("fragile", Config::default(), builder).unwrap();
+    assert!(!take(&ended, 1).is_empty());
+    until("nothing is open", || handle.stats().pending_requests == 0);
+    handle.kill(LONG);
 }
