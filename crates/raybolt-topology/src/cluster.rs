@@ -217,20 +217,14 @@ impl TopologyHandle {
         self.worker().stats()
     }
 
-    /// Lets the spouts emit again.
+    /// Lets the spouts emit again; during a rebalance, when that is over.
     pub fn activate(&self) {
-        let mut worker = self.worker();
-        if worker.status() == Status::Inactive {
-            worker.activate();
-        }
+        self.worker().activate();
     }
 
-    /// Stops the spouts; what is in flight goes on.
+    /// Stops the spouts; what is in flight goes on. During a rebalance they stay stopped when that is over.
     pub fn deactivate(&self) {
-        let mut worker = self.worker();
-        if worker.status() == Status::Active {
-            worker.deactivate();
-        }
+        self.worker().deactivate();
     }
 
     /// Gives a component another number of instances. The spouts pause, what is in flight is worked
@@ -241,7 +235,7 @@ impl TopologyHandle {
     /// When there is no such component, the number is not possible, or what is in flight takes
     /// too long.
     pub fn rebalance(&self, component: &str, instances: usize) -> Result<(), ChangeError> {
-        let before = self.begin_rebalance(component)?;
+        self.begin_rebalance(component)?;
         let draining = self.worker().draining();
         // A spout takes with it what it knows of its trees.
         let trees_too = self.worker().is_spout(component);
@@ -256,18 +250,13 @@ impl TopologyHandle {
         } else {
             Err(self.not_drained())
         };
-        worker.pause_ticks(false);
-        match before {
-            Status::Active => worker.activate(),
-            status => worker.set_status(status),
-        }
+        worker.resume();
         result
     }
 
-    fn begin_rebalance(&self, component: &str) -> Result<Status, ChangeError> {
+    fn begin_rebalance(&self, component: &str) -> Result<(), ChangeError> {
         let mut worker = self.worker();
-        let before = worker.status();
-        let status = match before {
+        let status = match worker.status() {
             Status::Active | Status::Inactive => "",
             Status::Rebalancing => "being rebalanced",
             Status::Killed => "killed",
@@ -283,10 +272,8 @@ impl TopologyHandle {
                 hint: Hint::new(component, known),
             });
         }
-        worker.deactivate();
-        worker.pause_ticks(true);
-        worker.set_status(Status::Rebalancing);
-        Ok(before)
+        worker.pause();
+        Ok(())
     }
 
     fn busy(&self, status: &'static str) -> ChangeError {
@@ -305,8 +292,7 @@ impl TopologyHandle {
     pub fn kill(&self, wait: Duration) -> bool {
         let draining = {
             let mut worker = self.worker();
-            worker.deactivate();
-            worker.set_status(Status::Killed);
+            worker.kill();
             worker.draining()
         };
         let drained = draining.wait(Instant::now().checked_add(wait), true);

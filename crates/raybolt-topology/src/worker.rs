@@ -39,6 +39,8 @@ pub(crate) struct TopologyWorker {
     wiring: Wiring,
     instances: Vec<Vec<Instance>>,
     status: Status,
+    /// Whether the spouts are to emit when a rebalance is over.
+    wanted: Status,
     stopped: bool,
     next_spout: AtomicU32,
     /// Bumped when instances are replaced, so that old ticks end.
@@ -91,6 +93,7 @@ impl TopologyWorker {
             wiring,
             instances: Vec::new(),
             status,
+            wanted: status,
             stopped: false,
             next_spout: AtomicU32::new(0),
             ticks: Arc::default(),
@@ -112,20 +115,44 @@ impl TopologyWorker {
         self.status
     }
 
-    /// Lets the spouts emit.
+    /// Lets the spouts emit; in a rebalance, when that is over.
     pub(crate) fn activate(&mut self) {
-        self.status = Status::Active;
-        self.tell_spouts(|| Command::Activate);
+        self.wanted = Status::Active;
+        if self.status == Status::Inactive {
+            self.status = Status::Active;
+            self.tell_spouts(|| Command::Activate);
+        }
     }
 
     /// Stops the spouts; what is in flight goes on.
     pub(crate) fn deactivate(&mut self) {
-        self.status = Status::Inactive;
-        self.tell_spouts(|| Command::Deactivate);
+        self.wanted = Status::Inactive;
+        if self.status == Status::Active {
+            self.status = Status::Inactive;
+            self.tell_spouts(|| Command::Deactivate);
+        }
     }
 
-    pub(crate) fn set_status(&mut self, status: Status) {
-        self.status = status;
+    /// Stops spouts and ticks, for a rebalance, until [`TopologyWorker::resume`].
+    pub(crate) fn pause(&mut self) {
+        self.status = Status::Rebalancing;
+        self.tell_spouts(|| Command::Deactivate);
+        self.pause_ticks(true);
+    }
+
+    /// Goes on as was wanted before the pause, or since.
+    pub(crate) fn resume(&mut self) {
+        self.pause_ticks(false);
+        self.status = Status::Inactive;
+        if self.wanted == Status::Active {
+            self.activate();
+        }
+    }
+
+    /// Stops the spouts for good.
+    pub(crate) fn kill(&mut self) {
+        self.status = Status::Killed;
+        self.tell_spouts(|| Command::Deactivate);
     }
 
     /// The counters of all instances, and what is pending.
@@ -208,7 +235,7 @@ impl TopologyWorker {
     }
 
     /// Whether ticks are withheld, while the topology drains.
-    pub(crate) fn pause_ticks(&self, paused: bool) {
+    fn pause_ticks(&self, paused: bool) {
         self.ticks.lock().expect("ticks are never held across a panic").paused = paused;
     }
 

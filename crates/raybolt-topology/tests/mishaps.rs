@@ -220,3 +220,38 @@ fn an_observer_that_panics_ends_nothing_but_itself() {
     until("nothing is open", || handle.stats().pending_requests == 0);
     handle.kill(LONG);
 }
+
+#[test]
+fn what_is_asked_for_during_a_rebalance_holds_afterwards() {
+    for first in [true, false] {
+        let (begun, begins) = channel();
+        let (goes_on, go_on) = channel::<()>();
+        let go_on = Arc::new(Mutex::new(go_on));
+        let slow = apply(move |_: Number, _: &mut Collector<()>| {
+            let _ = begun.send(());
+            let _ = go_on.lock().unwrap().recv_timeout(LONG);
+            Ok(())
+        });
+        let mut builder = TopologyBuilder::new();
+        builder.set_spout("numbers", given([(0u64,)]), 1);
+        builder.set_bolt("slow", slow, 1).shuffle_grouping("numbers").blocking();
+        let cluster = LocalCluster::with_threads(1);
+        let handle = cluster.submit("asked", Config::default(), builder).unwrap();
+        take(&begins, 1);
+        if !first {
+            handle.deactivate();
+        }
+        let rebalanced = handle.clone();
+        let rebalance = std::thread::spawn(move || rebalanced.rebalance("slow", 2));
+        until("it drains", || handle.stats().status == Status::Rebalancing);
+        if first {
+            handle.deactivate()
+        } else {
+            handle.activate()
+        }
+        goes_on.send(()).unwrap();
+        rebalance.join().unwrap().unwrap();
+        let expected = if first { Status::Inactive } else { Status::Active };
+        assert_eq!(handle.stats().status, expected);
+    }
+}
