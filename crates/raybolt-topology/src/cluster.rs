@@ -14,6 +14,7 @@ use crate::builder::{BuildError, Topology, TopologyBuilder};
 use crate::config::{Config, MESSAGE_TIMEOUT_MIN};
 use crate::shared::Shared;
 use crate::stats::{Status, TopologyStats};
+use crate::task::is_in_slice_of;
 use crate::worker::TopologyWorker;
 
 /// How long a rebalance, and the end of a cluster, wait for what is in flight.
@@ -232,8 +233,8 @@ impl TopologyHandle {
     /// tuple is lost.
     ///
     /// # Errors
-    /// When there is no such component, the number is not possible, or what is in flight takes
-    /// too long.
+    /// When there is no such component, the number is not possible, what is in flight takes too long, or it is
+    /// one of the topology's own spouts or bolts that asks.
     pub fn rebalance(&self, component: &str, instances: usize) -> Result<(), ChangeError> {
         self.begin_rebalance(component)?;
         let draining = self.worker().draining();
@@ -255,6 +256,9 @@ impl TopologyHandle {
     }
 
     fn begin_rebalance(&self, component: &str) -> Result<(), ChangeError> {
+        if is_in_slice_of(&self.shared) {
+            return Err(self.busy("running the code that asks"));
+        }
         let mut worker = self.worker();
         let status = match worker.status() {
             Status::Active | Status::Inactive => "",
@@ -288,16 +292,18 @@ impl TopologyHandle {
     /// the topology. Says whether everything was done. Its name is free then.
     ///
     /// User code that is in the middle of something is not waited for longer than five seconds more; its
-    /// instance ends when it returns.
+    /// instance ends when it returns. A topology may end itself: called by one of its own spouts or bolts, this
+    /// waits for nothing.
     pub fn kill(&self, wait: Duration) -> bool {
         let draining = {
             let mut worker = self.worker();
             worker.kill();
             worker.draining()
         };
-        let drained = draining.wait(Instant::now().checked_add(wait), true);
+        let from_within = is_in_slice_of(&self.shared);
+        let drained = !from_within && draining.wait(Instant::now().checked_add(wait), true);
         self.worker().stop();
-        if !draining.wait_for_end(Instant::now() + STOP_MAX) {
+        if !from_within && !draining.wait_for_end(Instant::now() + STOP_MAX) {
             tracing::warn!(topology = &*self.name, "killed, but user code is still running");
         }
         if let Some(cluster) = self.cluster.upgrade() {

@@ -5,6 +5,7 @@
 //! lost. What a slice does is the [`Body`]'s affair: a bolt or a spout.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -248,13 +249,26 @@ impl Task {
     }
 }
 
+thread_local! {
+    /// The topology whose slice this thread runs; null outside of slices. Compared, never followed.
+    static RUNNING: Cell<*const Shared> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Whether this thread runs a slice of that topology: then it must not wait for its slices.
+pub(crate) fn is_in_slice_of(shared: &Arc<Shared>) -> bool {
+    RUNNING.get() == Arc::as_ptr(shared)
+}
+
 impl Runnable for Task {
     fn run(self: Arc<Self>) {
         self.turn.start();
         let slice = if self.ended.load(Ordering::SeqCst) {
             Slice::Wait
         } else {
-            self.body().as_mut().map_or(Slice::Wait, |body| body.slice(&self))
+            let outer = RUNNING.replace(Arc::as_ptr(&self.shared));
+            let slice = self.body().as_mut().map_or(Slice::Wait, |body| body.slice(&self));
+            RUNNING.set(outer);
+            slice
         };
         if self.ended.load(Ordering::SeqCst) {
             let body = self.body().take();

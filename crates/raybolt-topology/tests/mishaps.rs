@@ -255,3 +255,29 @@ fn what_is_asked_for_during_a_rebalance_holds_afterwards() {
         assert_eq!(handle.stats().status, expected);
     }
 }
+
+#[test]
+fn a_topology_that_kills_itself_does_not_wait_for_itself() {
+    let own = Arc::new(Mutex::new(None::<TopologyHandle>));
+    let (killed, heard) = channel();
+    let end = own.clone();
+    let bolt = apply(move |_: Number, _: &mut Collector<()>| {
+        let handle = end.lock().unwrap().clone().expect("it is there before the spout emits");
+        let rebalanced = handle.rebalance("numbers", 2).map_err(|error| error.to_string());
+        let _ = killed.send((rebalanced, handle.kill(Duration::from_secs(3_600))));
+        Ok(())
+    });
+    let mut builder = two_numbers();
+    builder.set_bolt("end", bolt, 1).shuffle_grouping("numbers");
+    let cluster = LocalCluster::with_threads(1);
+    let config = Config { active: false, ..Config::default() };
+    let handle = cluster.submit("own", config, builder).unwrap();
+    *own.lock().unwrap() = Some(handle.clone());
+    handle.activate();
+    let (rebalanced, drained) = take(&heard, 1).remove(0);
+    let busy = "topology `own` is running the code that asks; nothing was changed";
+    assert_eq!(rebalanced, Err(busy.to_owned()));
+    assert!(!drained, "it cannot wait for itself");
+    assert!(cluster.topology("own").is_none());
+    assert_eq!(handle.stats().status, Status::Killed);
+}
