@@ -110,7 +110,8 @@ enum Item {
 /// The parts of a streamed result, as an iterator that waits for each; it ends when the topology is
 /// done with the request. Dropping it cancels the request.
 ///
-/// An error is the last item: the parts before it were emitted, others may be missing.
+/// When the request fails, its error is the last item: the parts before it were emitted, others may be missing.
+/// A part that is no `T` is an error in its place, and the next parts follow.
 #[must_use = "a dropped request is cancelled"]
 pub struct Parts<T> {
     queue: Arc<Queue>,

@@ -53,6 +53,10 @@ pub trait Bolt: Clone + Send + 'static {
 
     /// Works on one tuple.
     ///
+    /// Room downstream is looked at between tuples, not within one: all that a single call emits is kept in
+    /// memory until readers have taken it. A call that would emit millions of tuples should be split, for
+    /// example by a spout that emits ranges.
+    ///
     /// # Errors
     /// An error fails the tuple's tree, and its request.
     fn execute(

@@ -43,7 +43,7 @@ pub(crate) struct TopologyWorker {
     wanted: Status,
     stopped: bool,
     next_spout: AtomicU32,
-    /// Bumped when instances are replaced, so that old ticks end.
+    /// Shared with the timers of all ticks, which look here before they send one.
     ticks: Arc<Mutex<Ticks>>,
 }
 
@@ -56,7 +56,8 @@ struct Instance {
     own_pool: Option<Pool>,
 }
 
-/// Whether ticks are sent.
+/// Whether ticks are sent: not while the topology drains, nor after its end. Ticks of an instance that was
+/// replaced end because its task is gone.
 #[derive(Default)]
 struct Ticks {
     paused: bool,
@@ -267,7 +268,7 @@ impl TopologyWorker {
         let mut made = MadeInstances { sinks: Vec::new(), instances: Vec::new() };
         let mut bodies = Vec::new();
         for instance in 0..self.wiring.plan.component(at).instances {
-            let own_pool = self.spec(at).blocking.then(|| blocking_pool(&self.pool));
+            let own_pool = self.spec(at).blocking.then(blocking_pool);
             let pool = own_pool.clone().unwrap_or(self.pool.clone());
             let place = self.place_in_pool(at, instance);
             let task = Task::new(pool, self.shared.clone(), place);
@@ -372,7 +373,7 @@ impl TopologyWorker {
         &self.topology.components[at.index()]
     }
 
-    /// How many instances a component has, if there is one of that name.
+    /// The components, and who reads what from whom, as they run now.
     pub(crate) fn plan(&self) -> &Plan {
         &self.wiring.plan
     }
@@ -446,8 +447,7 @@ fn customs(
 }
 
 /// One thread, which may block.
-fn blocking_pool(like: &Pool) -> Pool {
-    let _ = like;
+fn blocking_pool() -> Pool {
     Pool::new(Options { name: "raybolt-blocking", width: 1, threads_max: 1, overseer: false })
 }
 
