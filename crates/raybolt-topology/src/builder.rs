@@ -120,7 +120,7 @@ pub enum BuildError {
         stream: String,
     },
     /// User code panicked while an instance was made.
-    #[error("an instance of component `{component}` cannot be made: its prototype {message}")]
+    #[error("an instance of component `{component}` cannot be made: user code {message}")]
     Panicked {
         /// The component.
         component: String,

@@ -199,7 +199,7 @@ impl TopologyWorker {
         let at = plan.find(component).expect("whoever calls has found it");
         let plan_before = std::mem::replace(&mut self.wiring.plan, plan);
         // Before anything is stopped: user code may panic.
-        let (made, bodies) = match self.make(at) {
+        let (made, mut bodies) = match self.make(at) {
             Ok(made) => made,
             Err(error) => {
                 self.wiring.plan = plan_before;
@@ -217,6 +217,7 @@ impl TopologyWorker {
                 instance.task.with_body(|body| body.connect(&self.wiring));
             }
         }
+        bodies.iter_mut().for_each(|body| body.connect(&self.wiring));
         self.seat(at, bodies);
         Ok(())
     }
@@ -256,6 +257,10 @@ impl TopologyWorker {
             all_bodies.push(bodies);
         }
         self.place_instances();
+        // Before any runs: what groups is cloned here, and may panic.
+        for (&at, bodies) in places.iter().zip(&mut all_bodies) {
+            self.connect(at, bodies)?;
+        }
         // Bolts first: when a spout emits, its readers are there.
         for (&at, bodies) in places.iter().zip(all_bodies).rev() {
             self.seat(at, bodies);
@@ -332,9 +337,16 @@ impl TopologyWorker {
         }
     }
 
+    fn connect(&self, at: ComponentIndex, bodies: &mut [Box<dyn Body>]) -> Result<(), BuildError> {
+        let connected = caught(|| bodies.iter_mut().for_each(|body| body.connect(&self.wiring)));
+        connected.map_err(|message| {
+            let component = self.wiring.plan.component(at).id.clone();
+            BuildError::Panicked { component, message }
+        })
+    }
+
     fn seat(&self, at: ComponentIndex, bodies: Vec<Box<dyn Body>>) {
-        for (instance, mut body) in self.instances[at.index()].iter().zip(bodies) {
-            body.connect(&self.wiring);
+        for (instance, body) in self.instances[at.index()].iter().zip(bodies) {
             instance.task.seat(body);
             if let Some(period) = self.spec(at).tick {
                 let task = Arc::downgrade(&instance.task);

@@ -132,6 +132,21 @@ fn a_prototype_that_panics_when_it_is_cloned_is_an_error_of_submit() {
 }
 
 #[test]
+fn a_custom_grouping_that_panics_when_it_is_cloned_is_an_error_of_submit() {
+    let mut builder = two_numbers();
+    let state = Unclonable { clones: Arc::default(), fatal: 1 };
+    let grouping = move |_: &Number, _: usize, chosen: &mut Vec<usize>| {
+        let _ = &state;
+        chosen.push(0);
+    };
+    builder.set_bolt("tell", tell::<Number>().0, 1).custom_grouping("numbers", grouping);
+    let cluster = LocalCluster::with_threads(1);
+    let error = cluster.submit("grouped", Config::default(), builder).err().unwrap().to_string();
+    assert!(error.ends_with(": no more of me"), "{error}");
+    cluster.submit("grouped", Config::default(), two_numbers()).unwrap();
+}
+
+#[test]
 fn a_panic_in_emit_anchored_fails_the_tuple_at_hand() {
     let (spout, fates) = followed([(0u64,)]);
     let mut builder = TopologyBuilder::new();
