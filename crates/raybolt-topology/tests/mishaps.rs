@@ -132,6 +132,26 @@ fn a_prototype_that_panics_when_it_is_cloned_is_an_error_of_submit() {
 }
 
 #[test]
+fn a_prototype_that_panics_in_a_rebalance_changes_nothing() {
+    let (spout, fates) = followed([(0u64,)]);
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("numbers", spout, 1);
+    let clones = Arc::<AtomicUsize>::default();
+    let bolt = Unclonable { clones: clones.clone(), fatal: 1_001 };
+    builder.set_bolt("unclonable", bolt, 1).shuffle_grouping("numbers");
+    let cluster = LocalCluster::with_threads(1);
+    let handle = cluster.submit("unclonable", Config::default(), builder).unwrap();
+    take(&fates, 1);
+    clones.store(1_000, Ordering::SeqCst);
+    let error = handle.rebalance("unclonable", 2).unwrap_err().to_string();
+    assert!(error.ends_with(": no more of me"), "{error}");
+    let stats = handle.stats();
+    assert_eq!((stats.status, stats.components[1].instances.len()), (Status::Active, 1));
+    handle.rebalance("unclonable", 3).unwrap();
+    assert_eq!(handle.stats().components[1].instances.len(), 3);
+}
+
+#[test]
 fn a_custom_grouping_that_panics_when_it_is_cloned_is_an_error_of_submit() {
     let mut builder = two_numbers();
     let state = Unclonable { clones: Arc::default(), fatal: 1 };
