@@ -85,13 +85,14 @@ fn run(cli: &Cli) -> Result<()> {
         benches.iter().for_each(|b| println!("{:<8} {:<22} {}", b.group, b.name, b.about));
         return Ok(());
     }
+    let machine = Machine::here();
     let results = measure(benches, Effort { quick: cli.quick })?;
     if let Some(file) = &cli.json {
         write_json(file, &results)?;
     }
     if cli.words.is_empty() && !cli.quick {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs");
-        page::write(&docs, &Machine::here(), &results)?;
+        page::write(&docs, &machine, &results)?;
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ pub struct Machine {
     pub kernel: String,
     /// The compiler in use.
     pub rustc: String,
+    /// How many processes wanted to run in the minute before: one's own contenders need a quiet machine.
+    pub load: String,
     /// The day, in UTC.
     pub date: String,
 }
@@ -31,12 +33,14 @@ impl Machine {
         };
         let kib = field("/proc/meminfo", "MemTotal")
             .and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Machine {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: kib.unwrap_or(0).div_ceil(1 << 20),
             kernel: said("uname", &["-sr"]),
             rustc: said("rustc", &["--version"]),
+            load: load.split(' ').next().unwrap_or("unknown").to_owned(),
             date: said("date", &["-u", "+%Y-%m-%d"]),
         }
     }

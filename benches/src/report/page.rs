@@ -29,13 +29,14 @@ fn page(machine: &Machine, results: &[(Bench, Outcome)]) -> String {
     );
     let _ = writeln!(
         text,
-        "Measured on {date}: {cpu}, {cores} cores, {memory} GiB, {kernel}, {rustc}.\n",
+        "Measured on {date}: {cpu}, {cores} cores, {memory} GiB, {kernel}, {rustc};\nload before the run {load}.\n",
         date = machine.date,
         cpu = machine.cpu,
         cores = machine.cores,
         memory = machine.memory_gib,
         kernel = machine.kernel,
         rustc = machine.rustc,
+        load = machine.load,
     );
     text.push_str(
         "How to read it: contenders of one bench take turns (A B C, A B C, ..) within one process, after a round \
