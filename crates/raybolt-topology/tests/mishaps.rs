@@ -229,7 +229,7 @@ impl RequestObserver for Fragile {
     }
     fn completed(&self, requests: &[RequestId]) {
         for &request in requests {
-            let _ = self.0.lock().unwrap_or_else(|it| it.into_inner()).send(request);
+            let _ = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).send(request);
         }
         panic!("not completed");
     }
@@ -280,9 +280,9 @@ fn what_is_asked_for_during_a_rebalance_holds_afterwards() {
         let rebalance = std::thread::spawn(move || rebalanced.rebalance("slow", 2));
         until("it drains", || handle.stats().status == Status::Rebalancing);
         if first {
-            handle.deactivate()
+            handle.deactivate();
         } else {
-            handle.activate()
+            handle.activate();
         }
         goes_on.send(()).unwrap();
         rebalance.join().unwrap().unwrap();
