@@ -218,10 +218,14 @@ impl<A: Send + Sync + 'static> Actor<A> {
         let next = core.next();
         let nothing = matches!(next, Next::Nothing);
         core.runners -= usize::from(counted && nothing);
+        // Whoever takes a call beside which others may run sees to the next runner, as long as there
+        // are calls: one event may have let several of them start.
+        let others_may_run = matches!(&next, Next::Call(call, _) if call.mode == Mode::Shared)
+            && !core.queue.is_empty();
         if nothing && core.is_idle() {
             self.settle_end(core);
-        } else if ended.is_some() && !core.queue.is_empty() {
-            self.see_to_runners(core); // What has ended may let several others start.
+        } else if others_may_run {
+            self.see_to_runners(core);
         }
         next
     }

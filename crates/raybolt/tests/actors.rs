@@ -272,6 +272,33 @@ fn as_many_shared_calls_run_at_once_as_the_actor_allows() -> Result<()> {
     Ok(())
 }
 
+struct SlowStart;
+
+#[remote]
+impl SlowStart {
+    pub fn new(place: String) -> Self {
+        pass(&place);
+        SlowStart
+    }
+
+    pub fn read(&self, place: &str) {
+        pass(place);
+    }
+}
+
+#[test]
+fn calls_made_before_the_constructor_has_ended_run_beside_each_other_too() -> Result<()> {
+    let _session = session_with(Builder::new().num_cpus(2.0).worker_threads(8));
+    let actor = SlowStart::options().max_concurrency(5).remote("start");
+    await_in("start", 1);
+    let reads: Vec<_> = (0..5).map(|_| actor.read("started")).collect();
+    let_out("start");
+    await_in("started", 5);
+    let_out("started");
+    get(&reads)?;
+    Ok(())
+}
+
 #[test]
 fn a_group_that_is_full_leaves_the_others_free() -> Result<()> {
     let _session = session_with(Builder::new().num_cpus(2.0).worker_threads(8));
