@@ -14,6 +14,8 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows its results")]
 
+use std::time::{Duration, Instant};
+
 use raybolt::{Array, get, memory, put, remote};
 
 #[remote]
@@ -43,6 +45,11 @@ fn main() -> raybolt::Result<()> {
     println!("50 million doubles: `get` copied none of them");
 
     drop((object, numbers, stored));
+    // A value is there a moment before its worker has put the task away.
+    let late = Instant::now() + Duration::from_secs(10);
+    while memory()?.objects > 0 && Instant::now() < late {
+        std::thread::yield_now();
+    }
     println!("objects left: {}", memory()?.objects);
     Ok(())
 }
