@@ -23,6 +23,7 @@ pub mod output;
 mod panics;
 pub mod pool;
 pub mod session;
+pub mod session_dir;
 pub mod slot;
 pub mod stream;
 mod sync;
