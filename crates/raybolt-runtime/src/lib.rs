@@ -15,6 +15,7 @@ pub mod handle;
 mod hub;
 pub mod job;
 mod lease;
+pub mod machine;
 pub mod method;
 mod names;
 pub mod object;
