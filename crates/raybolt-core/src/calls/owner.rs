@@ -40,6 +40,10 @@ use slotmap::{SlotMap, new_key_type};
 use crate::ids::ProcessId;
 use crate::plant::{Plant, Plants};
 
+mod views;
+
+pub use views::{ObjectView, Tally, TaskView};
+
 new_key_type! {
     /// Names a task within its owner; never reused.
     pub struct TaskKey;
@@ -169,6 +173,9 @@ pub struct Owner<J> {
     queues: Vec<VecDeque<TaskKey>>,
     /// How many tasks of each class are queued; a queue may also hold keys that were claimed.
     queued: Vec<usize>,
+    /// How many tasks workers have, and how many are calls: for reports, which must not count.
+    lent: usize,
+    calls: usize,
     borrows: BTreeMap<ProcessId, BTreeMap<ObjectKey, u32>>,
     effects: VecDeque<Effect<J>>,
     /// Whether this process stops: nothing is tried again.
@@ -233,6 +240,8 @@ impl<J> Owner<J> {
             objects: SlotMap::with_key(),
             queues: Vec::new(),
             queued: Vec::new(),
+            lent: 0,
+            calls: 0,
             borrows: BTreeMap::new(),
             effects: VecDeque::new(),
             stopping: false,
@@ -273,6 +282,7 @@ impl<J> Owner<J> {
             needs: Box::default(),
             returns,
         });
+        self.calls += usize::from(matches!(target, Target::Actor(_)));
         let failed = self.use_needs(key, &needs);
         let waiting = needs.iter().filter(|need| self.is_pending(**need)).count() as u32;
         let task = &mut self.tasks[key];
@@ -297,6 +307,7 @@ impl<J> Owner<J> {
                 && let Some(lent) = Self::lend_task(task)
             {
                 self.queued[class.0 as usize] -= 1;
+                self.lent += 1;
                 return Some((key, lent.0, lent.1));
             }
             // Claimed, cancelled, or queued a second time by a retry that was claimed.
@@ -312,6 +323,7 @@ impl<J> Owner<J> {
         let Target::Class(class) = task.target else { return None };
         let (attempt, job) = Self::lend_task(task)?;
         self.queued[class.0 as usize] -= 1;
+        self.lent += 1;
         self.compact(class);
         Some((producer, attempt, job))
     }
@@ -346,6 +358,8 @@ impl<J> Owner<J> {
             return false;
         }
         let task = self.tasks.remove(key).expect("it was there a line ago");
+        self.lent -= usize::from(matches!(task.state, State::Lent));
+        self.calls -= usize::from(matches!(task.target, Target::Actor(_)));
         let status = if success { Status::Ready } else { Status::Failed };
         for object in task.returns.as_slice() {
             self.settle(*object, status);
@@ -370,6 +384,7 @@ impl<J> Owner<J> {
         }
         task.retries_left -= 1;
         task.state = State::Queued(job);
+        self.lent -= 1;
         if !forget {
             self.enqueue(key, class);
         }
@@ -475,12 +490,7 @@ impl<J> Owner<J> {
     /// What the task that makes `object` is doing; `None` once it has ended.
     pub fn progress(&self, object: ObjectKey) -> Option<(Progress, Target)> {
         let task = self.tasks.get(self.objects.get(object)?.producer)?;
-        let progress = match &task.state {
-            State::Waiting(0, _) | State::Queued(_) | State::Failing => Progress::Queued,
-            State::Waiting(needs, _) => Progress::Waiting(*needs),
-            State::Lent => Progress::Running,
-        };
-        Some((progress, task.target))
+        Some((views::progress(&task.state), task.target))
     }
 
     /// How much there is.

@@ -49,6 +49,21 @@ pub struct Call<J> {
     pub job: J,
 }
 
+/// Where a call is that has not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Behind the first call of its caller that waits for arguments, or that call itself.
+    Held {
+        /// The call that waits for arguments.
+        by: TaskKey,
+    },
+    /// In its group's line.
+    InLine {
+        /// How many calls are before it.
+        ahead: usize,
+    },
+}
+
 /// The machine; see the module's documentation.
 #[derive(Debug)]
 pub struct Queue<J> {
@@ -196,6 +211,19 @@ impl<J> Queue<J> {
         calls
     }
 
+    /// Where a call is that has not started.
+    pub fn place(&self, task: TaskKey) -> Option<Place> {
+        if let Some(caller) = self.held_caller.get(&task) {
+            let held = self.held.get(caller)?;
+            let is_first = |entry: &&Held<J>| !entry.ready;
+            return held.iter().find(is_first).map(|first| Place::Held { by: first.call.task });
+        }
+        self.groups.iter().find_map(|group| {
+            let ahead = group.line.iter().position(|call| call.task == task)?;
+            Some(Place::InLine { ahead })
+        })
+    }
+
     /// How many calls have not started.
     pub fn len(&self) -> usize {
         self.len
@@ -320,6 +348,8 @@ mod tests {
         let shared = actor.submit(1, 2, Mode::Shared, true);
         let exclusive = actor.submit(2, 3, Mode::Exclusive, false);
         assert!(!actor.queue.waits_for_running(exclusive), "nothing runs");
+        assert_eq!(actor.queue.place(shared), Some(Place::InLine { ahead: 1 }));
+        assert_eq!(actor.queue.place(exclusive), Some(Place::Held { by: exclusive }));
         assert_eq!(actor.queue.start_next().map(|call| call.job), Some(1));
         assert!(!actor.queue.waits_for_running(shared));
         assert!(actor.queue.waits_for_running(exclusive));

@@ -29,6 +29,10 @@ use slotmap::{SlotMap, new_key_type};
 pub use super::owner::ClassId;
 use crate::plant::{Plant, Plants};
 
+mod views;
+
+pub use views::LeaseView;
+
 /// Fractions of a resource are multiples of this: 0.0001.
 pub const UNIT: i64 = 10_000;
 /// The name of the resource that blocked tasks give back.

@@ -169,3 +169,41 @@ fn what_runs_while_the_process_stops_is_not_tried_again() {
     assert!(owner.finished(drained[0].0, 0, false));
     assert_eq!(owner.counts().tasks, 0);
 }
+
+/// The tally is kept, not counted: it must be what counting would give.
+#[test]
+fn the_tally_follows_every_task_from_its_submission_to_its_end() {
+    let mut keys = SlotMap::<ActorKey, ()>::with_key();
+    let actor = keys.insert(());
+    let mut owner = TestOwner::new();
+    let check = |owner: &TestOwner, waiting, queued, running, calls| {
+        assert_eq!(owner.tally(), Tally { waiting, queued, running, calls });
+        let count = |progress: fn(Progress) -> bool| {
+            let tasks = owner.tasks().filter(|task| matches!(task.target, Target::Class(_)));
+            tasks.filter(|task| progress(task.progress)).count()
+        };
+        assert_eq!(count(|progress| matches!(progress, Progress::Waiting(_))), waiting);
+        assert_eq!(count(|progress| progress == Progress::Queued), queued);
+        assert_eq!(count(|progress| progress == Progress::Running), running);
+    };
+    let a = submit(&mut owner, "a", &[], 1);
+    let b = submit(&mut owner, "b", &[a], 0);
+    check(&owner, 1, 1, 0, 0);
+    let returns = Returns::One(owner.expect());
+    let call =
+        Submit { target: Target::Actor(actor), job: None, needs: [a].into(), returns, retries: 0 };
+    let (call, _) = owner.submit(call);
+    let (task, attempt, job) = owner.lend(CLASS).unwrap();
+    check(&owner, 1, 0, 1, 1);
+    assert_eq!(owner.retry(task, attempt, job), Retry::Again);
+    check(&owner, 1, 1, 0, 1);
+    let (task, attempt, _) = owner.claim(a).unwrap();
+    check(&owner, 1, 0, 1, 1);
+    owner.finished(task, attempt, true);
+    check(&owner, 0, 1, 0, 1);
+    owner.finished(call, 0, true);
+    let Cancel::Taken(task, _) = owner.cancel(b) else { panic!("it is queued") };
+    assert_eq!(owner.tally(), Tally { waiting: 1, ..Tally::default() }, "about to be failed");
+    owner.finished(task, 0, false);
+    check(&owner, 0, 0, 0, 0);
+}
