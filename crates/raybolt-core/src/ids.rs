@@ -44,6 +44,9 @@ ids! {
     /// One run of a driver.
     JobId(u32);
 
+    /// One process tree from its start to its end; zero means that the speaker does not know it.
+    SessionId(u64);
+
     /// The daemon of one machine.
     NodeId(u32);
 

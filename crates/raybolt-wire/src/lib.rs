@@ -4,15 +4,21 @@
 //! - [`message`]: what drivers, nodes and workers say to each other.
 //! - [`envelope`]: a message with the values it carries, and the bytes of both.
 //! - [`frame`]: how messages are told apart in a stream.
+//! - [`secret`], [`handshake`]: how two processes find out that they belong to one session.
+//! - [`door`], [`knock`]: where a session lets its own in, and how they get there.
 //!
 //! This crate knows how things look as bytes. It does not know what a message means: that is the
-//! business of `raybolt-core`. Links (sockets, handshake) will stand here too.
+//! business of `raybolt-core`.
 
 #![warn(missing_docs)]
 
+pub mod door;
 pub mod envelope;
 pub mod frame;
+pub mod handshake;
+pub mod knock;
 pub mod message;
+pub mod secret;
 mod size;
 pub mod value;
 
