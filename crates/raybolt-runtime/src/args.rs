@@ -8,6 +8,7 @@ use raybolt_wire::value::EncodeError;
 
 use crate::error::Error;
 use crate::object::ObjectRef;
+use crate::processes::parcel::{self, Unreadable};
 
 /// One argument of a call: a value, or a reference to an object that has it, or will have it.
 #[derive(Clone)]
@@ -131,6 +132,20 @@ impl<T: Value> Arg<T> {
         }
     }
 
+    fn pack(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match self {
+            Arg::Value(value) => parcel::put(value, out),
+            Arg::Object(object) => match object.0.slot.get() {
+                Some(Ok(value)) => parcel::put(value, out),
+                _ => unreachable!("a task starts only when its arguments are there"),
+            },
+        }
+    }
+
+    fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable> {
+        parcel::take(bytes).map(Arg::Value)
+    }
+
     fn is_value(&self) -> bool {
         matches!(self, Arg::Value(_))
     }
@@ -160,6 +175,12 @@ pub trait Arguments: Clone + Send + Sync + 'static {
     fn check(&self) -> Result<(usize, usize), EncodeError>;
     /// The arguments, once all of them are there.
     fn hold(self) -> Self::Held;
+    /// Appends their bytes, once all of them are there.
+    #[doc(hidden)]
+    fn pack(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+    /// Reads them back.
+    #[doc(hidden)]
+    fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable>;
 }
 
 macro_rules! arguments {
@@ -196,6 +217,18 @@ macro_rules! arguments {
             fn hold(self) -> Self::Held {
                 let ($($name,)*) = self;
                 ($($name.hold(),)*)
+            }
+
+            #[allow(unused_variables, reason = "no arguments, no bytes")]
+            fn pack(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+                let ($($name,)*) = self;
+                $($name.pack(out)?;)*
+                Ok(())
+            }
+
+            #[allow(unused_variables, reason = "no arguments, no bytes")]
+            fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable> {
+                Ok(($(Arg::<$name>::unpack(bytes)?,)*))
             }
         }
     };

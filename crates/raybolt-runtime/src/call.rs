@@ -276,7 +276,7 @@ fn wait_for<T: Value>(
         }
         let until = deadline.map(|(until, _)| until);
         let _sleeper = session.awaited.enter(object.0.clone());
-        session.blocking(|| slot.wait(until)).ok_or_else(|| {
+        session.blocking(|| session.wait_for_slot(slot, until)).ok_or_else(|| {
             let because = session.lock().why(key);
             let after = deadline.map(|(_, after)| after).unwrap_or_default();
             let what = format!("object {:x}", object.id());

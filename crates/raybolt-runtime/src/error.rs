@@ -1,5 +1,6 @@
 //! What a caller is told when there is no result: the cause, the place and the lever.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use serde::{Deserialize, Serialize};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why there is no result. Cheap to clone: the same error reaches everyone who depends on it.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Error(Arc<Kind>);
 
 /// The kinds of [`Error`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Kind {
     /// The API was used outside a session.
@@ -59,13 +61,27 @@ pub enum Kind {
         /// Which resource is missing.
         because: String,
         /// What gives the node more of it.
-        lever: &'static str,
+        lever: Cow<'static, str>,
     },
     /// A value would not become bytes.
     Encode {
         /// The task's name, or `put`.
         task: String,
         /// What the value's type said.
+        because: String,
+    },
+    /// Bytes from another process are no value of the expected type.
+    Decode {
+        /// The task's name.
+        task: String,
+        /// What is wrong with them.
+        because: String,
+    },
+    /// The worker process that ran it is gone.
+    WorkerDied {
+        /// What ran there.
+        task: String,
+        /// How the worker ended, and the last lines that it wrote.
         because: String,
     },
     /// The store has no room for a value.
@@ -130,7 +146,7 @@ impl Error {
             _ => "Builder::resource",
         };
         let (task, because) = (task.to_owned(), infeasible.to_string());
-        Error::new(Kind::Unschedulable { task, because, lever })
+        Error::new(Kind::Unschedulable { task, because, lever: lever.into() })
     }
 
     /// What went wrong, to match on.
@@ -166,6 +182,11 @@ impl Error {
         matches!(*self.0, Kind::Deadline { .. })
     }
 
+    /// Whether the worker process that ran the task is gone.
+    pub fn is_worker_died(&self) -> bool {
+        matches!(*self.0, Kind::WorkerDied { .. })
+    }
+
     /// Whether the actor is gone.
     pub fn is_actor_died(&self) -> bool {
         matches!(*self.0, Kind::ActorDied { .. })
@@ -185,6 +206,8 @@ impl Error {
             Kind::Timeout { .. } => "timeout",
             Kind::Unschedulable { .. } => "unschedulable",
             Kind::Encode { .. } => "encode",
+            Kind::Decode { .. } => "decode",
+            Kind::WorkerDied { .. } => "worker-died",
             Kind::StoreFull { .. } => "store-full",
             Kind::ActorDied { .. } => "actor-died",
             Kind::WaitsForItself { .. } => "waits-for-itself",
@@ -234,6 +257,12 @@ impl fmt::Display for Error {
                 write!(f, "`{task}` can never run: it {because} (`{lever}`)")
             }
             Kind::Encode { task, because } => write!(f, "`{task}`: {because}"),
+            Kind::Decode { task, because } => {
+                write!(f, "`{task}` got bytes that it cannot read: {because}")
+            }
+            Kind::WorkerDied { task, because } => {
+                write!(f, "the worker that ran `{task}` is gone: {because}")
+            }
             Kind::StoreFull { needed, used, limit } => write!(
                 f,
                 "no room for {needed} bytes: objects fill {used} of {limit} bytes; drop references or raise `object_store_memory`"

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 
+use raybolt_core::calls::fleet::Fleet;
 use raybolt_core::calls::owner::{
     self, ActorKey, Attempt, ClassId, ObjectKey, Owner, Progress, Target, TaskKey,
 };
@@ -52,6 +53,8 @@ pub(crate) struct Claimed {
 pub(crate) struct Hub {
     pub(crate) owner: Owner<Box<dyn Job>>,
     pub(crate) scheduler: Scheduler,
+    /// Without workers in one process.
+    pub(crate) fleet: Fleet,
     pub(crate) actors: SlotMap<ActorKey, Weak<dyn AnyActor>>,
     /// Actors that wait for a lease, by class; all others of that class are tasks.
     placing: BTreeMap<ClassId, VecDeque<Arc<dyn AnyActor>>>,
@@ -70,6 +73,7 @@ impl Hub {
         Hub {
             owner: Owner::new(),
             scheduler: Scheduler::new(resources),
+            fleet: Fleet::new(),
             actors: SlotMap::with_key(),
             placing: BTreeMap::new(),
             bytes: 0,

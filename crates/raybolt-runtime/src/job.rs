@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use raybolt_core::calls::owner::ClassId;
+use raybolt_wire::work::Code;
 
 use crate::args::Arguments;
 use crate::context::{self, Context, Within};
@@ -13,6 +14,9 @@ use crate::error::{Error, Kind, TaskError};
 use crate::options::{RetryOn, TaskOptions};
 use crate::output::{Cells, Output};
 use crate::panics;
+use crate::processes::code;
+use crate::processes::parcel::Unreadable;
+use crate::processes::serve::Incoming;
 
 /// A remote function, as its macro declares it once.
 pub struct Function {
@@ -136,6 +140,14 @@ pub trait Job: Send + Sync {
     fn name(&self) -> &str;
     /// When it must have ended.
     fn deadline(&self) -> Option<Instant>;
+    /// What a worker process runs.
+    fn code(&self) -> Result<Code, Error>;
+    /// Appends its arguments.
+    fn pack(&self, out: &mut Vec<u8>) -> Result<(), Error>;
+    /// What names the task to those who read messages, if it is not its function.
+    fn own_name(&self) -> Option<&str>;
+    /// A worker process has answered: `Ok` with the values, or else the error.
+    fn answered(self: Box<Self>, attempt: u32, answer: Result<&[u8], Error>) -> Ended;
 }
 
 /// The job of a typed function.
@@ -196,6 +208,109 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
 
     fn deadline(&self) -> Option<Instant> {
         self.options.until().map(|(until, _)| until)
+    }
+
+    fn code(&self) -> Result<Code, Error> {
+        let foreign = |foreign: code::Foreign| {
+            Error::new(Kind::Invalid(format!(
+                "task `{}` cannot run in a worker: {foreign}",
+                self.name()
+            )))
+        };
+        let shell: fn(Incoming<'_>) -> Began = shell::<A, O>;
+        Ok(Code {
+            shell: code::offset_of(shell as *const () as usize).map_err(foreign)?,
+            body: code::offset_of(self.run as *const () as usize).map_err(foreign)?,
+            declared: code::offset_of_static(self.function).map_err(foreign)?,
+        })
+    }
+
+    fn pack(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.args.pack(out).map_err(|error| {
+            Error::new(Kind::Encode { task: self.name().into(), because: error.to_string() })
+        })
+    }
+
+    fn own_name(&self) -> Option<&str> {
+        self.options.settings().and_then(|set| set.name.as_deref())
+    }
+
+    fn answered(self: Box<Self>, attempt: u32, answer: Result<&[u8], Error>) -> Ended {
+        let name = self.name();
+        let unreadable = |error: Unreadable| {
+            Error::new(Kind::Decode { task: name.into(), because: error.to_string() })
+        };
+        let output = answer.and_then(|mut bytes| O::unpack(&mut bytes).map_err(unreadable));
+        let retry = match output.as_ref().err().and_then(Error::task_error) {
+            None => None,
+            Some(_) => panics::catch(name, attempt, || self.retry()).unwrap_or_default(),
+        };
+        let TaskJob { function, args, cells, options, .. } = *self;
+        let name = task_name(function, &options);
+        panics::drop_here(name, args);
+        refuse_late(name, &options, &cells);
+        settle(name, attempt, cells, |cells| match output {
+            Ok(output) => deliver(name, output, cells),
+            Err(error) => match (error.task_error(), retry) {
+                (Some(failure), Some(retry)) if (retry.when)(failure) => {
+                    Ended::Retry { job: Box::new(retry.job), error }
+                }
+                (Some(failure), _) => fail(Box::new(failure.clone()), cells),
+                (None, _) => {
+                    cells.fail(&error);
+                    Ended::Failed
+                }
+            },
+        })
+    }
+}
+
+/// Runs a task that another process submitted, and answers it.
+pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
+    let Incoming { reply, run, body } = incoming;
+    // SAFETY: `TaskJob::<A, O>::pack` named these together with this instance of the shell.
+    let found =
+        unsafe { (code::place::<Function>(run.code.declared), code::function(run.code.body)) };
+    let (Ok(function), Ok(body_of)) = found else {
+        return reply.refuse(Error::new(Kind::Decode {
+            task: "task".into(),
+            because: "it names code that this program does not have".into(),
+        }));
+    };
+    let body_of: fn(A::Held) -> Step<O> = body_of;
+    let mut bytes = body;
+    let args = match A::unpack(&mut bytes) {
+        Ok(args) => args,
+        Err(error) => {
+            let (task, because) = (function.name.into(), error.to_string());
+            return reply.refuse(Error::new(Kind::Decode { task, because }));
+        }
+    };
+    let mut options = TaskOptions::default();
+    if let Some(name) = &run.name {
+        options = options.name(name.as_str());
+    }
+    let (cells, refs) = O::pending(0);
+    let context = reply.context(&run);
+    let job = TaskJob { function, args, cells: cells.clone(), run: body_of, options };
+    let name = run.name.unwrap_or_else(|| function.name.to_owned());
+    let finish = move |ended: &Ended| {
+        reply.finish(|out| match ended {
+            Ended::Success(_) | Ended::Failed => cells.pack(&name, out),
+            Ended::Retry { error, .. } => Err(error.clone()),
+        });
+        drop(refs);
+    };
+    match Box::new(job).run(context) {
+        Began::Ended(ended) => {
+            finish(&ended);
+            Began::Ended(ended)
+        }
+        Began::Later(future) => Began::Later(Box::pin(async move {
+            let ended = future.await;
+            finish(&ended);
+            ended
+        })),
     }
 }
 

@@ -23,6 +23,7 @@ pub mod options;
 pub mod output;
 mod panics;
 pub mod pool;
+pub mod processes;
 pub mod session;
 pub mod session_dir;
 pub mod slot;

@@ -9,19 +9,23 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::object::{AnyObject, Object, ObjectRef};
 use crate::options::TaskOptions;
+use crate::processes::parcel::{self, Unreadable};
 
 /// What a task returns when it succeeds.
 pub trait Output: Sized + Send + 'static {
     /// The places where the values go.
     type Cells: Cells;
     /// What the caller gets at once.
-    type Refs;
+    type Refs: Send;
     /// Places and references for a task of session `epoch`.
     fn pending(epoch: u32) -> (Self::Cells, Self::Refs);
     /// References to nothing but an error.
     fn failed(error: Error) -> Self::Refs;
     /// Puts the values where they go; says how many bytes they are, about.
     fn deliver(self, task: &str, cells: &Self::Cells) -> Result<usize>;
+    /// Reads back what [`Cells::pack`] wrote in another process.
+    #[doc(hidden)]
+    fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable>;
 }
 
 /// The places where the values of one task go.
@@ -39,6 +43,9 @@ pub trait Cells: Clone + Send + Sync + 'static {
     /// The places, without keeping them.
     #[doc(hidden)]
     fn weak(&self) -> Vec<Weak<dyn AnyObject>>;
+    /// Appends the values that lie here, or says which error does.
+    #[doc(hidden)]
+    fn pack(&self, task: &str, out: &mut Vec<u8>) -> Result<()>;
 }
 
 /// The usual output: one value.
@@ -62,6 +69,10 @@ impl<T: Value> Output for One<T> {
 
     fn deliver(self, task: &str, cells: &Self::Cells) -> Result<usize> {
         cells.deliver(task, self.0)
+    }
+
+    fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable> {
+        parcel::take(bytes).map(One)
     }
 }
 
@@ -131,6 +142,14 @@ impl<T: Value> Cells for Cell<T> {
         let object: Arc<dyn AnyObject> = self.0.clone();
         vec![Arc::downgrade(&object)]
     }
+
+    fn pack(&self, task: &str, out: &mut Vec<u8>) -> Result<()> {
+        let result = self.0.slot.get().expect("packed when the task has ended");
+        let value = result.as_ref().map_err(Clone::clone)?;
+        parcel::put(value, out).map_err(|error| {
+            Error::new(Kind::Encode { task: task.into(), because: error.to_string() })
+        })
+    }
 }
 
 macro_rules! several {
@@ -161,6 +180,10 @@ macro_rules! several {
                     $($cell.withdraw();)+
                 })
             }
+
+            fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable> {
+                Ok(Several(($(parcel::take::<$name>(bytes)?,)+)))
+            }
         }
 
         impl<$($name: Value),+> Cells for ($(Cell<$name>,)+) {
@@ -187,6 +210,12 @@ macro_rules! several {
             fn weak(&self) -> Vec<Weak<dyn AnyObject>> {
                 let ($($cell,)+) = self;
                 [$($cell.weak()),+].concat()
+            }
+
+            fn pack(&self, task: &str, out: &mut Vec<u8>) -> Result<()> {
+                let ($($cell,)+) = self;
+                $($cell.pack(task, out)?;)+
+                Ok(())
             }
         }
     };

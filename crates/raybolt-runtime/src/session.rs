@@ -33,6 +33,10 @@ use crate::job::{Began, Ended};
 use crate::lease::Server;
 use crate::names::Names;
 use crate::pool::{self, Pool};
+use crate::processes::leader::Party;
+use crate::processes::node::Node;
+use crate::processes::start;
+use crate::slot::{Slot, Waiter};
 use crate::stream::Stalled;
 use crate::timer::Timer;
 
@@ -56,6 +60,17 @@ pub struct Builder {
     resources: Vec<(String, f64)>,
     worker_threads: Option<usize>,
     object_store_memory: Option<usize>,
+    processes: Option<usize>,
+}
+
+/// Where the tasks of a session run.
+pub(crate) enum Place {
+    /// On this process's own pool.
+    Here,
+    /// In worker processes: this is their driver.
+    Workers(Node),
+    /// Wherever the driver sees fit: this is one of its workers.
+    Driver,
 }
 
 /// The session of this process, as the machinery sees it.
@@ -70,6 +85,7 @@ pub(crate) struct Session {
     stopped: Stopped,
     pub(crate) stalled: Stalled,
     pub(crate) awaited: Awaited,
+    pub(crate) place: Place,
 }
 
 /// Keeps a session alive; it ends when this is dropped.
@@ -159,11 +175,21 @@ impl Builder {
         self
     }
 
-    /// Begins the session.
+    /// Runs tasks and actors in so many worker processes; in this process by default, or as the
+    /// variable `RAYBOLT_WORKERS` says.
+    pub fn processes(mut self, count: usize) -> Self {
+        self.processes = Some(count);
+        self
+    }
+
+    /// Begins the session. In a worker process it serves the driver instead, and never returns.
     ///
     /// # Errors
     /// When there is one already, or a setting makes no sense.
     pub fn start(self) -> Result<SessionGuard> {
+        if let Some(worker) = start::Worker::of_environment() {
+            start::serve(&worker);
+        }
         let invalid = |message: String| Error::new(Kind::Invalid(message));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut total = Demand::default();
@@ -186,24 +212,19 @@ impl Builder {
         if CURRENT.load().is_some() {
             return Err(Error::new(Kind::AlreadyInitialized));
         }
-        let session = Arc::new(Session {
-            epoch: EPOCH.fetch_add(1, Ordering::Relaxed) + 1,
-            hub: Mutex::new(Hub::new(&total, self.object_store_memory)),
-            pool: Pool::new(pool::Options {
-                name: "raybolt",
-                width,
-                threads_max: THREADS_MAX,
-                overseer: true,
-            }),
-            timer: Timer::new(),
-            names: Names::default(),
-            failures: Failures::default(),
-            tokio: OnceLock::new(),
-            stopped: Stopped::default(),
-            stalled: Stalled::default(),
-            awaited: Awaited::default(),
-        });
+        let processes = match self.processes {
+            None => start::processes_of_environment()?,
+            some => some,
+        };
+        let place = match processes {
+            None => Place::Here,
+            Some(_) => Place::Workers(Node::start().map_err(|error| start::failed(&error))?),
+        };
+        let session = Session::new(&total, self.object_store_memory, width, place);
         CURRENT.store(Some(session.clone()));
+        if let Some(count) = processes {
+            start::workers(&session, count)?;
+        }
         Ok(SessionGuard(session))
     }
 }
@@ -330,6 +351,40 @@ pub fn gpu_ids() -> Vec<u32> {
 }
 
 impl Session {
+    /// The session of a worker process.
+    pub(crate) fn of_worker() -> Arc<Self> {
+        let width = std::thread::available_parallelism().map_or(1, usize::from);
+        let session = Session::new(&Demand::default(), None, width, Place::Driver);
+        CURRENT.store(Some(session.clone()));
+        session
+    }
+
+    fn new(
+        total: &Demand,
+        object_store_memory: Option<usize>,
+        width: usize,
+        place: Place,
+    ) -> Arc<Self> {
+        Arc::new(Session {
+            epoch: EPOCH.fetch_add(1, Ordering::Relaxed) + 1,
+            hub: Mutex::new(Hub::new(total, object_store_memory)),
+            pool: Pool::new(pool::Options {
+                name: "raybolt",
+                width,
+                threads_max: THREADS_MAX,
+                overseer: true,
+            }),
+            timer: Timer::new(),
+            names: Names::default(),
+            failures: Failures::default(),
+            tokio: OnceLock::new(),
+            stopped: Stopped::default(),
+            stalled: Stalled::default(),
+            awaited: Awaited::default(),
+            place,
+        })
+    }
+
     /// Tells the machines something and does what they want done.
     pub(crate) fn act<R>(self: &Arc<Self>, tell: impl FnOnce(&mut Hub) -> R) -> R {
         let (result, todo) = {
@@ -352,9 +407,13 @@ impl Session {
         let mut left = std::collections::VecDeque::from(todo);
         while let Some(todo) = left.pop_front() {
             match todo {
-                Todo::Serve(lease, class) => {
-                    self.pool.schedule(Arc::new(Server { session: self.clone(), lease, class }));
-                }
+                Todo::Serve(lease, class) => match &self.place {
+                    Place::Workers(node) => node.serve(self, lease, class),
+                    Place::Here | Place::Driver => {
+                        let session = self.clone();
+                        self.pool.schedule(Arc::new(Server { session, lease, class }));
+                    }
+                },
                 Todo::Place(actor, lease) => actor.place(lease),
                 Todo::CallReady(actor, task) => actor.argument_ready(task),
                 Todo::CallFailed(actor, task) => actor.cancel(task, None),
@@ -444,7 +503,8 @@ impl Session {
     /// Runs the task that makes `object` on this thread, if nobody has begun it and it may run now.
     pub(crate) fn run_here(self: &Arc<Self>, object: ObjectKey) -> bool {
         let current = context::current();
-        if !context::may_nest() || current.is_some_and(|context| context.is_async) {
+        let may_run = matches!(self.place, Place::Here) && context::may_nest();
+        if !may_run || current.is_some_and(|context| context.is_async) {
             return false;
         }
         let held = current.and_then(|context| context.lease);
@@ -511,6 +571,23 @@ impl Session {
         let result = pool::blocking(wait);
         self.act(|hub| hub.scheduler.unblocked(lease));
         result
+    }
+
+    /// Waits until a value is there; over processes this thread reads the links meanwhile.
+    pub(crate) fn wait_for_slot<'a, T>(
+        &self,
+        slot: &'a Slot<T>,
+        until: Option<Instant>,
+    ) -> Option<&'a T> {
+        let Place::Workers(node) = &self.place else { return slot.wait(until) };
+        let (leader, party) = (node.leader.clone(), Party::me());
+        let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || leader.nudge(&party));
+        let key = Arc::as_ptr(&call).cast::<()>() as usize;
+        if slot.watch(Waiter::Callback { key, call }).is_ok() {
+            node.leader.wait(until, || slot.is_set());
+            slot.unwatch(key);
+        }
+        slot.get()
     }
 
     /// Stops the task that makes `object`: one that has not started never will; one that runs is

@@ -35,6 +35,7 @@ use crate::job::{Failure, Job};
 use crate::object::{AnyObject, Hold, ObjectRef};
 use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
+use crate::processes::parcel::Unreadable;
 use crate::session::{self, Session};
 
 /// How many items a stream holds if its options do not say.
@@ -385,6 +386,10 @@ impl<T: Value> Output for Items<T> {
         cells.0.end(Ok(()));
         Ok(0)
     }
+
+    fn unpack(_bytes: &mut &[u8]) -> std::result::Result<Self, Unreadable> {
+        Ok(Items(PhantomData))
+    }
 }
 
 impl<T> Channel<T> {
@@ -436,6 +441,13 @@ impl<T: Value> Cells for StreamCell<T> {
     fn weak(&self) -> Vec<Weak<dyn AnyObject>> {
         let object: Arc<dyn AnyObject> = self.0.clone();
         vec![Arc::downgrade(&object)]
+    }
+
+    fn pack(&self, _task: &str, _out: &mut Vec<u8>) -> Result<()> {
+        match &self.0.lock().end {
+            Some(Err(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`value`]: what user values have to be in order to travel, and their bytes.
 //! - [`message`]: what drivers, nodes and workers say to each other.
 //! - [`envelope`]: a message with the values it carries, and the bytes of both.
+//! - [`work`]: what a driver and its workers say to each other.
 //! - [`frame`]: how messages are told apart in a stream.
 //! - [`secret`], [`handshake`]: how two processes find out that they belong to one session.
 //! - [`door`], [`knock`]: where a session lets its own in, and how they get there.
@@ -21,6 +22,7 @@ pub mod message;
 pub mod secret;
 mod size;
 pub mod value;
+pub mod work;
 
 pub use envelope::Envelope;
 pub use message::Message;

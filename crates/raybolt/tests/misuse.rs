@@ -220,7 +220,11 @@ fn every_kind_of_error_is_a_sentence() {
             "object 7 was not there within 1.5s (`timeout`): it rains",
         ),
         (
-            Kind::Unschedulable { task: task(), because: "needs rain".into(), lever: "Sky::rain" },
+            Kind::Unschedulable {
+                task: task(),
+                because: "needs rain".into(),
+                lever: "Sky::rain".into(),
+            },
             "unschedulable",
             "`f` can never run: it needs rain (`Sky::rain`)",
         ),

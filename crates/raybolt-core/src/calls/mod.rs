@@ -10,8 +10,10 @@
 //!
 //! - [`owner`]: one per process; ids, reference counts, borrows, dependencies, retries.
 //! - [`scheduler`]: one per node; resources, leases, fair turns between classes of tasks.
+//! - [`fleet`]: one per node; which worker process runs what, and how much lies there at once.
 //! - [`queue`]: one per actor; order of calls per caller, concurrency groups, cancellation.
 
+pub mod fleet;
 pub mod owner;
 pub mod queue;
 pub mod scheduler;

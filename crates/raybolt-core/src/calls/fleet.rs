@@ -1,0 +1,234 @@
+//! Decides which worker process runs what, and how much of it lies there at once.
+//!
+//! # Words
+//! The *fleet* is the worker processes of a node. A lease, once granted by the
+//! [scheduler](super::scheduler), is *given* to one of them. Tasks are *pushed* under a lease and
+//! *answered*; what is pushed and not answered is *in flight*. The *depth* is how many tasks of a lease
+//! may be in flight: enough that the worker never waits for the next, and few enough that a slow one does
+//! not hold many others up.
+//!
+//! # Protocol
+//! 1. [`Fleet::granted`] gives a lease to the worker with the fewest; while none is ready it waits, and
+//!    [`Fleet::ready`] gives it away.
+//! 2. While [`Fleet::has_room`] the shell pushes tasks of the lease's class ([`Fleet::pushed`]).
+//! 3. [`Fleet::answered`] makes room, and learns how long tasks of the class take: the depth follows.
+//! 4. A lease without tasks is [`Fleet::returned`]. When a worker dies, [`Fleet::lost`] names its leases.
+//!
+//! # Invariants
+//! - **FLEET-1 (bounded).** At most [`DEPTH_MAX`] tasks are in flight under a lease, and together they
+//!   take about [`AHEAD_US`] if the past is a guide.
+//! - **FLEET-2 (whole).** A lease is given to one worker or waits; when it was returned or its worker is
+//!   lost, nothing of it is left.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use slotmap::SecondaryMap;
+
+use super::owner::ClassId;
+use super::scheduler::LeaseKey;
+use crate::ids::ProcessId;
+
+/// How many tasks of a lease may be in flight.
+pub const DEPTH_MAX: u32 = 512;
+/// How much work may lie at a worker ahead of time, in microseconds: many round trips, and little to wait
+/// for if it is slower than thought.
+pub const AHEAD_US: u64 = 2_000;
+
+/// The machine; see the module's documentation.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    workers: BTreeMap<ProcessId, Worker>,
+    given: SecondaryMap<LeaseKey, Given>,
+    waiting: VecDeque<(LeaseKey, ClassId)>,
+    /// How long a task of each class takes, in nanoseconds, about; 0 if none has ended.
+    pace_ns: Vec<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Worker {
+    leases: usize,
+}
+
+#[derive(Debug)]
+struct Given {
+    class: ClassId,
+    process: ProcessId,
+    in_flight: u32,
+    /// When the worker began with what it answers next, as far as we know.
+    since_us: u64,
+}
+
+/// A lease in the hands of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    /// Which lease.
+    pub lease: LeaseKey,
+    /// What runs under it.
+    pub class: ClassId,
+    /// Where.
+    pub process: ProcessId,
+}
+
+impl Fleet {
+    /// No workers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A lease was granted: where its tasks go, or nothing as long as no worker is ready.
+    pub fn granted(&mut self, lease: LeaseKey, class: ClassId) -> Option<Assigned> {
+        let Some((process, worker)) = self.workers.iter_mut().min_by_key(|(_, w)| w.leases) else {
+            self.waiting.push_back((lease, class));
+            return None;
+        };
+        worker.leases += 1;
+        let process = *process;
+        self.given.insert(lease, Given { class, process, in_flight: 0, since_us: 0 });
+        Some(Assigned { lease, class, process })
+    }
+
+    /// A worker is ready: the leases that it gets.
+    pub fn ready(&mut self, process: ProcessId) -> Vec<Assigned> {
+        self.workers.insert(process, Worker::default());
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().filter_map(|(lease, class)| self.granted(lease, class)).collect()
+    }
+
+    /// A worker is gone: the leases that were its own.
+    pub fn lost(&mut self, process: ProcessId) -> Vec<LeaseKey> {
+        self.workers.remove(&process);
+        let lost = self.given.iter().filter(|(_, given)| given.process == process);
+        let lost: Vec<_> = lost.map(|(lease, _)| lease).collect();
+        for lease in &lost {
+            self.given.remove(*lease);
+        }
+        lost
+    }
+
+    /// Whether one more task may be pushed under a lease.
+    pub fn has_room(&self, lease: LeaseKey) -> bool {
+        self.given.get(lease).is_some_and(|given| given.in_flight < self.depth(given.class))
+    }
+
+    /// A task was pushed.
+    pub fn pushed(&mut self, lease: LeaseKey, now_us: u64) {
+        if let Some(given) = self.given.get_mut(lease) {
+            if given.in_flight == 0 {
+                given.since_us = now_us;
+            }
+            given.in_flight += 1;
+        }
+    }
+
+    /// So many tasks of a lease were answered.
+    pub fn answered(&mut self, lease: LeaseKey, count: u32, now_us: u64) {
+        let Some(given) = self.given.get_mut(lease) else { return };
+        given.in_flight -= count.min(given.in_flight);
+        let took_ns = now_us.saturating_sub(given.since_us) * 1_000 / u64::from(count.max(1));
+        given.since_us = now_us;
+        let class = given.class.0 as usize;
+        if self.pace_ns.len() <= class {
+            self.pace_ns.resize(class + 1, 0);
+        }
+        let pace = &mut self.pace_ns[class];
+        // Slower counts at once, faster by and by: a long queue behind a slow task costs more.
+        *pace =
+            if *pace == 0 || took_ns > *pace { took_ns.max(1) } else { (*pace * 3 + took_ns) / 4 };
+    }
+
+    /// Whether nothing of a lease is in flight.
+    pub fn is_idle(&self, lease: LeaseKey) -> bool {
+        self.given.get(lease).is_none_or(|given| given.in_flight == 0)
+    }
+
+    /// Where a lease was given to.
+    pub fn process(&self, lease: LeaseKey) -> Option<ProcessId> {
+        self.given.get(lease).map(|given| given.process)
+    }
+
+    /// A lease is over.
+    pub fn returned(&mut self, lease: LeaseKey) {
+        self.waiting.retain(|(waiting, _)| *waiting != lease);
+        if let Some(given) = self.given.remove(lease)
+            && let Some(worker) = self.workers.get_mut(&given.process)
+        {
+            worker.leases -= 1;
+        }
+    }
+
+    /// Workers that are ready, and how many leases each has.
+    pub fn workers(&self) -> impl Iterator<Item = (ProcessId, usize)> {
+        self.workers.iter().map(|(process, worker)| (*process, worker.leases))
+    }
+
+    fn depth(&self, class: ClassId) -> u32 {
+        match self.pace_ns.get(class.0 as usize) {
+            None | Some(0) => 1, // Nobody knows yet: the first answer tells.
+            Some(pace) => (AHEAD_US * 1_000 / pace).clamp(1, u64::from(DEPTH_MAX)) as u32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    const CLASS: ClassId = ClassId(0);
+    const FIRST: ProcessId = ProcessId(1);
+    const SECOND: ProcessId = ProcessId(2);
+
+    fn leases(count: usize) -> Vec<LeaseKey> {
+        let mut keys = SlotMap::<LeaseKey, ()>::with_key();
+        (0..count).map(|_| keys.insert(())).collect()
+    }
+
+    #[test]
+    fn leases_wait_for_a_worker_and_then_go_to_the_one_with_the_fewest() {
+        let mut fleet = Fleet::new();
+        let leases = leases(3);
+        assert_eq!(fleet.granted(leases[0], CLASS), None);
+        let given = fleet.ready(FIRST);
+        assert_eq!(given, [Assigned { lease: leases[0], class: CLASS, process: FIRST }]);
+        assert_eq!(fleet.ready(SECOND), []);
+        assert_eq!(fleet.granted(leases[1], CLASS).unwrap().process, SECOND);
+        fleet.returned(leases[0]);
+        assert_eq!(fleet.granted(leases[2], CLASS).unwrap().process, FIRST);
+    }
+
+    #[test]
+    fn the_depth_follows_the_pace() {
+        let mut fleet = Fleet::new();
+        let lease = leases(1)[0];
+        fleet.ready(FIRST);
+        fleet.granted(lease, CLASS);
+        fleet.pushed(lease, 0);
+        assert!(!fleet.has_room(lease), "nobody knows how long one takes");
+        fleet.answered(lease, 1, 100); // 100 us
+        for _ in 0..20 {
+            assert!(fleet.has_room(lease));
+            fleet.pushed(lease, 100);
+        }
+        assert!(!fleet.has_room(lease), "20 tasks of 100 us are enough ahead");
+        fleet.answered(lease, 1, 5_100); // 5 ms
+        assert!(!fleet.has_room(lease));
+        fleet.answered(lease, 19, 5_100);
+        assert!(fleet.is_idle(lease));
+    }
+
+    #[test]
+    fn a_lost_worker_leaves_nothing_behind() {
+        let mut fleet = Fleet::new();
+        let leases = leases(2);
+        fleet.ready(FIRST);
+        fleet.granted(leases[0], CLASS);
+        fleet.pushed(leases[0], 0);
+        assert_eq!(fleet.lost(FIRST), [leases[0]]);
+        assert_eq!(fleet.process(leases[0]), None);
+        fleet.answered(leases[0], 1, 10); // Too late: nobody listens.
+        assert_eq!(fleet.granted(leases[1], CLASS), None);
+        fleet.returned(leases[1]);
+        assert_eq!(fleet.ready(SECOND), []);
+    }
+}

@@ -1,0 +1,266 @@
+//! Who reads the links: leader and followers.
+//!
+//! # Words
+//! The *leader* is the one thread that waits for the links of this process and reads them. *Followers*
+//! are threads that would take its place. The *standby* is a thread of our own that leads when nobody
+//! else does for a while.
+//!
+//! # Protocol
+//! 1. A thread that would sleep until something arrives takes the lead, if it is free, and reads until
+//!    its own matter is done. Otherwise it follows: it sleeps until its matter is done or the lead is free.
+//! 2. Who leaves the lead wakes one follower, which takes it.
+//! 3. If there is none, the lead is *vacant*. That costs nothing: most often the thread is back soon. The
+//!    standby looks each [`PERIOD`] while there is life; it takes a lead that was vacant for a whole
+//!    period, and gives it up as soon as somebody follows.
+//! 4. While somebody else leads and nothing happens, the standby sleeps; who leaves the lead vacant
+//!    wakes it.
+//!
+//! So a synchronous call costs two wake-ups: the thread that reads the call runs it, and the thread
+//! that waits for the answer reads it.
+//!
+//! # Invariants
+//! - **LEAD-1 (one reader).** At most one thread leads.
+//! - **LEAD-2 (never vacant for long).** A vacant lead is taken within two periods.
+//! - **LEAD-3 (idle is free).** If nothing arrives and nobody calls, no thread wakes up.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// How long the lead may be vacant before the standby looks.
+const PERIOD: Duration = Duration::from_millis(1);
+
+/// What a leader reads.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// Waits for something to arrive, at most for `timeout`, reads it and acts on it.
+    fn read(&self, timeout: Option<Duration>);
+    /// Makes a `read` that waits return.
+    fn interrupt(&self);
+}
+
+/// The lead of a process.
+pub(crate) struct Leader<S> {
+    pub(crate) source: S,
+    taken: AtomicBool,
+    /// How often the lead was taken: signs of life for the standby.
+    turns: AtomicU64,
+    /// Whether the standby sleeps until somebody wakes it.
+    is_asleep: AtomicBool,
+    standby: OnceLock<Thread>,
+    /// Who leads, by [`Party`]; 0 for nobody.
+    led_by: AtomicU64,
+    waiting: AtomicUsize,
+    followers: Mutex<Vec<Thread>>,
+    stopping: AtomicBool,
+}
+
+/// A thread that takes part, for whoever has news for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Party {
+    thread: Thread,
+    id: u64,
+}
+
+/// The lead, while held.
+pub(crate) struct Lead<'a, S: Source>(&'a Leader<S>);
+
+impl<S: Source> Leader<S> {
+    /// A lead that is vacant, and its standby.
+    pub(crate) fn start(source: S, name: &str) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
+        let leader = Arc::new(Leader {
+            source,
+            taken: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            is_asleep: AtomicBool::new(false),
+            standby: OnceLock::new(),
+            led_by: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            followers: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let standing = leader.clone();
+        let thread =
+            std::thread::Builder::new().name(name.into()).spawn(move || standing.stand_by())?;
+        Ok((leader, thread))
+    }
+
+    /// Takes part until `done`, or until `deadline`: leads, or follows. Whoever makes it done calls
+    /// [`Leader::nudge`] with this thread's [`Party`].
+    pub(crate) fn wait(&self, deadline: Option<Instant>, done: impl Fn() -> bool) {
+        let mut enlisted = false;
+        while !done() && !self.stopping.load(Ordering::Relaxed) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            if let Some(lead) = self.try_lead() {
+                if enlisted {
+                    self.leave_the_list();
+                    enlisted = false;
+                }
+                self.lead(&lead, deadline, &done);
+            } else if !enlisted {
+                self.enlist();
+                enlisted = true; // Look once more: the leader may have left before it saw us.
+            } else {
+                match left {
+                    None => std::thread::park(),
+                    Some(left) => std::thread::park_timeout(left),
+                }
+                enlisted = self.is_enlisted();
+            }
+        }
+        if enlisted {
+            self.leave_the_list();
+        }
+        self.pass_on(); // We may have been woken in order to lead.
+    }
+
+    fn lead(&self, lead: &Lead<'_, S>, deadline: Option<Instant>, done: &impl Fn() -> bool) {
+        while !done() && !self.is_stopping() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return;
+            }
+            lead.read(left);
+        }
+    }
+
+    /// The lead, if it is free.
+    pub(crate) fn try_lead(&self) -> Option<Lead<'_, S>> {
+        if self.taken.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.led_by.store(Party::my_id(), Ordering::SeqCst);
+        Some(Lead(self))
+    }
+
+    /// What `party` waits for has happened.
+    pub(crate) fn nudge(&self, party: &Party) {
+        if party.id == Party::my_id() {
+            return; // It reads this very event.
+        }
+        party.thread.unpark();
+        if self.led_by.load(Ordering::SeqCst) == party.id {
+            self.source.interrupt();
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The life of the standby.
+    fn stand_by(&self) {
+        self.standby.get_or_init(std::thread::current);
+        let mut seen = u64::MAX;
+        while !self.stopping.load(Ordering::SeqCst) {
+            let turns = self.turns.load(Ordering::SeqCst);
+            let quiet = turns == seen;
+            seen = turns;
+            if quiet && self.taken.load(Ordering::SeqCst) {
+                self.sleep(turns);
+            } else if quiet && let Some(lead) = self.try_lead() {
+                while self.waiting.load(Ordering::SeqCst) == 0
+                    && !self.stopping.load(Ordering::SeqCst)
+                {
+                    self.source.read(None);
+                }
+                drop(lead);
+            } else {
+                std::thread::park_timeout(PERIOD);
+            }
+        }
+    }
+
+    /// Somebody leads, and nothing happens: sleeps until the lead is left vacant.
+    fn sleep(&self, turns: u64) {
+        self.is_asleep.store(true, Ordering::SeqCst);
+        // The leader may have left, and others come and gone, before it could see that we sleep.
+        let moved = || self.turns.load(Ordering::SeqCst) != turns;
+        while self.is_asleep.load(Ordering::SeqCst)
+            && self.taken.load(Ordering::SeqCst)
+            && !moved()
+            && !self.stopping.load(Ordering::SeqCst)
+        {
+            std::thread::park();
+        }
+        self.is_asleep.store(false, Ordering::SeqCst);
+    }
+
+    fn enlist(&self) {
+        self.lock().push(std::thread::current());
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leave_the_list(&self) {
+        let me = std::thread::current().id();
+        let mut followers = self.lock();
+        if let Some(place) = followers.iter().position(|thread| thread.id() == me) {
+            followers.swap_remove(place);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn is_enlisted(&self) -> bool {
+        let me = std::thread::current().id();
+        self.lock().iter().any(|thread| thread.id() == me)
+    }
+
+    /// Wakes a follower, if the lead is free.
+    fn pass_on(&self) {
+        if self.waiting.load(Ordering::SeqCst) == 0 || self.taken.load(Ordering::SeqCst) {
+            return;
+        }
+        let next = {
+            let mut followers = self.lock();
+            let next = followers.pop();
+            self.waiting.fetch_sub(usize::from(next.is_some()), Ordering::SeqCst);
+            next
+        };
+        if let Some(next) = next {
+            next.unpark();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Thread>> {
+        self.followers.lock().expect("no thread panics with this lock")
+    }
+}
+
+impl Party {
+    /// The current thread.
+    pub(crate) fn me() -> Self {
+        Party { thread: std::thread::current(), id: Self::my_id() }
+    }
+
+    fn my_id() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        thread_local!(static ID: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
+        ID.with(|id| *id)
+    }
+}
+
+impl<S: Source> Lead<'_, S> {
+    /// Waits for something to arrive, at most for `timeout`, reads it and acts on it.
+    pub(crate) fn read(&self, timeout: Option<Duration>) {
+        self.0.source.read(timeout);
+    }
+}
+
+impl<S: Source> Drop for Lead<'_, S> {
+    fn drop(&mut self) {
+        let leader = self.0;
+        leader.led_by.store(0, Ordering::SeqCst);
+        leader.taken.store(false, Ordering::SeqCst);
+        if leader.waiting.load(Ordering::SeqCst) > 0 {
+            leader.pass_on();
+        } else if leader.is_asleep.swap(false, Ordering::SeqCst)
+            && let Some(standby) = leader.standby.get()
+        {
+            standby.unpark();
+        }
+    }
+}

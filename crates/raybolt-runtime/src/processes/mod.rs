@@ -1,0 +1,25 @@
+//! A session over several processes.
+//!
+//! # Words
+//! The *driver* is the user's program; it hosts the node, and owns whatever its job creates. A *worker*
+//! is the same executable started again, which runs what the driver pushes to it.
+//!
+//! ```text
+//!  driver                                         worker
+//!  submit -> owner -> scheduler -> fleet -> link ======> link -> slot of the lease -> user code
+//!  get: leads, and reads the links itself  <======================  answer
+//! ```
+//!
+//! - [`node`]: the driver's side: workers, what lies at each, answers, losses.
+//! - [`serve`]: the worker's side.
+//! - [`leader`]: who reads the links. [`link`], [`poll`]: sockets.
+//! - [`code`]: names of code. [`parcel`]: values on their way.
+
+pub(crate) mod code;
+pub(crate) mod leader;
+pub(crate) mod link;
+pub(crate) mod node;
+pub mod parcel;
+pub(crate) mod poll;
+pub(crate) mod serve;
+pub(crate) mod start;

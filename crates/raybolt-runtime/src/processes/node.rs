@@ -1,0 +1,320 @@
+//! The driver's side: workers, what lies at each of them, and their answers.
+//!
+//! # Invariants
+//! - **NODE-1 (one holder).** A task that is lent lies in the hands of one worker record, from before its
+//!   frame is sent until its answer is taken or the worker is lost.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use raybolt_core::calls::fleet::Assigned;
+use raybolt_core::calls::owner::{Attempt, ClassId, TaskKey};
+use raybolt_core::calls::scheduler::LeaseKey;
+use raybolt_core::ids::ProcessId;
+use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
+use slotmap::{Key, KeyData, SecondaryMap};
+
+use crate::error::{Error, Kind};
+use crate::hub::{Hub, Work};
+use crate::job::{Ended, Job};
+use crate::processes::leader::{Leader, Source};
+use crate::processes::link::{FRAME_MAX, Link, Sent};
+use crate::processes::poll::Poll;
+use crate::session::Session;
+
+/// The node of a session over processes.
+pub(crate) struct Node {
+    pub(crate) leader: Arc<Leader<Arc<Workers>>>,
+    pub(crate) workers: Arc<Workers>,
+}
+
+/// The worker processes.
+pub(crate) struct Workers {
+    poll: Poll,
+    session: RwLock<Weak<Session>>,
+    all: Mutex<BTreeMap<ProcessId, Arc<Worker>>>,
+    /// What the node's clock counts from.
+    start: Instant,
+}
+
+/// One of them.
+pub(crate) struct Worker {
+    process: ProcessId,
+    link: Link,
+    /// Tasks in its hands.
+    lent: Mutex<SecondaryMap<TaskKey, Lent>>,
+}
+
+struct Lent {
+    attempt: Attempt,
+    lease: LeaseKey,
+    class: ClassId,
+    job: Box<dyn Job>,
+}
+
+/// What a read of the links brought.
+#[derive(Default)]
+struct Batch {
+    ended: Vec<(TaskKey, Attempt, Ended)>,
+    /// How many tasks of each lease were answered.
+    leases: Vec<(LeaseKey, ClassId, u32)>,
+}
+
+/// A task to be pushed.
+pub(crate) struct Push {
+    pub(crate) lease: LeaseKey,
+    pub(crate) class: ClassId,
+    pub(crate) process: ProcessId,
+    pub(crate) work: Work,
+}
+
+impl Node {
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let workers = Arc::new(Workers {
+            poll: Poll::new()?,
+            session: RwLock::default(),
+            all: Mutex::default(),
+            start: Instant::now(),
+        });
+        let (leader, _standby) = Leader::start(workers.clone(), "raybolt-links")?;
+        Ok(Node { leader, workers })
+    }
+
+    /// The scheduler granted a lease.
+    pub(crate) fn serve(&self, session: &Arc<Session>, lease: LeaseKey, class: ClassId) {
+        let now_us = self.workers.now_us();
+        let pushes = session.act(|hub| {
+            let mut pushes = Vec::new();
+            if let Some(assigned) = hub.fleet.granted(lease, class) {
+                hub.refill(assigned, now_us, &mut pushes);
+            }
+            pushes
+        });
+        self.workers.push(session, pushes);
+    }
+}
+
+impl Workers {
+    pub(crate) fn belong_to(&self, session: &Arc<Session>) {
+        *self.session.write().expect("no thread panics with this lock") = Arc::downgrade(session);
+    }
+
+    /// A worker has proved itself.
+    pub(crate) fn joined(
+        &self,
+        session: &Arc<Session>,
+        process: ProcessId,
+        link: Link,
+    ) -> std::io::Result<()> {
+        let worker = Arc::new(Worker { process, link, lent: Mutex::default() });
+        self.all().insert(process, worker.clone());
+        self.poll.add(&worker.link, process.0)?;
+        let now_us = self.now_us();
+        let pushes = session.act(|hub| {
+            let mut pushes = Vec::new();
+            for assigned in hub.fleet.ready(process) {
+                hub.refill(assigned, now_us, &mut pushes);
+            }
+            pushes
+        });
+        self.push(session, pushes);
+        Ok(())
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
+    /// Sends tasks to their workers, all that go to one with one system call.
+    pub(crate) fn push(&self, session: &Arc<Session>, pushes: Vec<Push>) {
+        let mut touched: Vec<Arc<Worker>> = Vec::new();
+        for push in pushes {
+            let worker = match touched.iter().find(|worker| worker.process == push.process) {
+                Some(worker) => worker.clone(),
+                None => {
+                    let Some(worker) = self.all().get(&push.process).cloned() else { continue };
+                    touched.push(worker.clone());
+                    worker
+                }
+            };
+            if let Err((push, error)) = worker.append(push) {
+                self.refuse(session, push, error);
+            }
+        }
+        for worker in touched {
+            self.flush(&worker);
+        }
+    }
+
+    /// A task cannot be sent.
+    fn refuse(&self, session: &Arc<Session>, push: Push, error: Error) {
+        let Push { lease, class, work, .. } = push;
+        let Work { task, attempt, job } = work;
+        job.fail(Some(error));
+        let mut batch = Batch::default();
+        batch.ended.push((task, attempt, Ended::Failed));
+        batch.leases.push((lease, class, 1));
+        self.conclude(session, batch);
+    }
+
+    fn flush(&self, worker: &Worker) {
+        if worker.link.flush() == Sent::Stuck {
+            // A closed link is seen by whoever reads it.
+            let _ = self.poll.watch_room(&worker.link, worker.process.0, true);
+        }
+    }
+
+    fn arrived(&self, worker: &Worker, frame: &[u8], batch: &mut Batch) {
+        let Ok((message, body)) = work::read::<ToDriver>(frame) else { return };
+        match message {
+            ToDriver::Finished { task, attempt, outcome } => {
+                let task = TaskKey::from(KeyData::from_ffi(task));
+                let Some(lent) = worker.take(task, attempt) else { return };
+                let answer = match outcome {
+                    Outcome::Returned => Ok(body),
+                    Outcome::Failed => {
+                        Err(raybolt_wire::value::decode(body).unwrap_or_else(|error| {
+                            let (task, because) = (lent.job.name().into(), error.to_string());
+                            Error::new(Kind::Decode { task, because })
+                        }))
+                    }
+                };
+                batch.ended.push((task, attempt, lent.job.answered(attempt, answer)));
+                match batch.leases.iter_mut().find(|(lease, ..)| *lease == lent.lease) {
+                    Some((_, _, count)) => *count += 1,
+                    None => batch.leases.push((lent.lease, lent.class, 1)),
+                }
+            }
+            ToDriver::Blocked { .. } | ToDriver::Unblocked { .. } => {}
+        }
+    }
+
+    /// Tells the machines what has ended, and sends what there is room for now.
+    fn conclude(&self, session: &Arc<Session>, batch: Batch) {
+        let now_us = self.now_us();
+        let Batch { ended, leases } = batch;
+        let mut again = Vec::new();
+        let pushes = session.act(|hub| {
+            for (task, attempt, ended) in ended {
+                match ended {
+                    Ended::Retry { .. } => again.push((task, attempt, ended)),
+                    Ended::Success(_) | Ended::Failed => {
+                        Session::report(hub, task, attempt, &ended);
+                    }
+                }
+            }
+            let mut pushes = Vec::new();
+            for (lease, class, count) in leases {
+                let Some(process) = hub.fleet.process(lease) else { continue };
+                hub.fleet.answered(lease, count, now_us);
+                hub.refill(Assigned { lease, class, process }, now_us, &mut pushes);
+            }
+            pushes
+        });
+        for (task, attempt, ended) in again {
+            session.conclude(task, attempt, ended);
+        }
+        self.push(session, pushes);
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<ProcessId, Arc<Worker>>> {
+        self.all.lock().expect("no thread panics while it holds the workers")
+    }
+}
+
+impl Source for Arc<Workers> {
+    fn read(&self, timeout: Option<Duration>) {
+        let mut batch = Batch::default();
+        self.poll.wait(timeout, |ready| {
+            let process = ProcessId(ready.token);
+            let Some(worker) = self.all().get(&process).cloned() else { return };
+            if ready.is_writable && worker.link.flush() != Sent::Stuck {
+                let _ = self.poll.watch_room(&worker.link, process.0, false);
+            }
+            if ready.is_readable {
+                let read = worker.link.read(|frame| self.arrived(&worker, frame, &mut batch));
+                if read.is_err() {
+                    self.poll.remove(&worker.link);
+                    self.all().remove(&process);
+                }
+            }
+        });
+        if batch.ended.is_empty() {
+            return;
+        }
+        let session = self.session.read().expect("no thread panics with this lock").upgrade();
+        if let Some(session) = session {
+            self.conclude(&session, batch);
+        }
+    }
+
+    fn interrupt(&self) {
+        self.poll.interrupt();
+    }
+}
+
+impl Worker {
+    fn append(&self, push: Push) -> Result<(), (Push, Error)> {
+        let job = &push.work.job;
+        let code = match job.code() {
+            Ok(code) => code,
+            Err(error) => return Err((push, error)),
+        };
+        let (task, attempt, lease) = (push.work.task, push.work.attempt, push.lease);
+        let deadline_us = job
+            .deadline()
+            .map(|until| until.saturating_duration_since(Instant::now()).as_micros() as u64);
+        let message = ToWorker::Run(Run {
+            task: task.data().as_ffi(),
+            attempt,
+            lease: lease.data().as_ffi(),
+            code,
+            deadline_us,
+            name: job.own_name().map(str::to_owned),
+        });
+        // NODE-1: first the record, then the bytes; the lock order is record, outbox.
+        let mut lent = self.lent();
+        let appended =
+            self.link.append(|out| work::append(out, &message, FRAME_MAX, |out| job.pack(out)));
+        match appended {
+            Ok(()) => {}
+            Err(NotAppended::Body(error)) => return Err((push, error)),
+            Err(NotAppended::TooLong(too_long)) => {
+                let task = push.work.job.name().into();
+                let because = too_long.to_string();
+                return Err((push, Error::new(Kind::Encode { task, because })));
+            }
+        }
+        lent.insert(task, Lent { attempt, lease, class: push.class, job: push.work.job });
+        Ok(())
+    }
+
+    fn take(&self, task: TaskKey, attempt: Attempt) -> Option<Lent> {
+        let mut lent = self.lent();
+        match lent.get(task) {
+            Some(found) if found.attempt == attempt => lent.remove(task),
+            _ => None,
+        }
+    }
+
+    fn lent(&self) -> MutexGuard<'_, SecondaryMap<TaskKey, Lent>> {
+        self.lent.lock().expect("no thread panics while it holds what is lent")
+    }
+}
+
+impl Hub {
+    /// Takes as many tasks for a lease as there is room for; gives the lease back if nothing is left.
+    fn refill(&mut self, assigned: Assigned, now_us: u64, pushes: &mut Vec<Push>) {
+        let Assigned { lease, class, process } = assigned;
+        while self.fleet.has_room(lease) {
+            let Some(work) = self.lend(lease, class) else { break };
+            self.fleet.pushed(lease, now_us);
+            pushes.push(Push { lease, class, process, work });
+        }
+        if self.fleet.is_idle(lease) {
+            self.fleet.returned(lease);
+            self.give_back(lease, class);
+        }
+    }
+}

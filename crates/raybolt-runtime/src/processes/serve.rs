@@ -1,0 +1,281 @@
+//! The worker's side: runs what the driver pushes.
+//!
+//! # Words
+//! A *slot* holds the tasks of one lease, which run one after the other.
+//!
+//! # Protocol
+//! 1. The thread that reads the link puts tasks into their slots. The *server*, which is the main
+//!    thread, runs the first slot itself; other slots go to the pool.
+//! 2. Answers are appended to the outbox, and sent when the slot is empty or some time has passed.
+
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use raybolt_core::calls::owner::TaskKey;
+use raybolt_core::calls::scheduler::LeaseKey;
+use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
+use slotmap::KeyData;
+
+use crate::context::Context;
+use crate::error::{Error, Kind, Result};
+use crate::job::{Began, Ended};
+use crate::pool::Runnable;
+use crate::processes::code;
+use crate::processes::leader::{Leader, Source};
+use crate::processes::link::{FRAME_MAX, Link, Sent};
+use crate::processes::poll::Poll;
+use crate::session::Session;
+
+/// How long an answer may wait for others to travel with.
+const LINGER: Duration = Duration::from_micros(100);
+
+/// A task as its shell gets it.
+pub(crate) struct Incoming<'a> {
+    pub(crate) reply: Reply,
+    pub(crate) run: Run,
+    pub(crate) body: &'a [u8],
+}
+
+/// The way back to whoever submitted a task.
+pub(crate) struct Reply {
+    serving: Arc<Serving>,
+    task: u64,
+    attempt: u32,
+}
+
+/// What this worker serves.
+pub(crate) struct Serving {
+    poll: Poll,
+    pub(crate) link: Link,
+    slots: Mutex<HashMap<u64, Arc<Slot>>>,
+    /// A slot for the server to run.
+    mine: Mutex<Option<Arc<Slot>>>,
+    is_over: AtomicBool,
+    session: OnceLock<Arc<Session>>,
+}
+
+struct Slot {
+    serving: Arc<Serving>,
+    lease: u64,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(Run, Vec<u8>)>,
+    runners: usize,
+}
+
+thread_local! {
+    static IS_SERVER: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Reply {
+    /// The task has ended: `pack` appends its values, or says which error it has.
+    pub(crate) fn finish(self, pack: impl FnOnce(&mut Vec<u8>) -> Result<()>) {
+        let Reply { serving, task, attempt } = self;
+        let message = |outcome| ToDriver::Finished { task, attempt, outcome };
+        serving.link.append(|out| {
+            let returned = work::append(out, &message(Outcome::Returned), FRAME_MAX, pack);
+            let error = match returned {
+                Ok(()) => return,
+                Err(NotAppended::Body(error)) => error,
+                Err(NotAppended::TooLong(too_long)) => {
+                    let because = too_long.to_string();
+                    Error::new(Kind::Encode { task: "task".into(), because })
+                }
+            };
+            let body = |out: &mut Vec<u8>| {
+                let bytes = raybolt_wire::value::encode(&error);
+                out.extend_from_slice(&bytes.expect("errors are data"));
+                Ok::<(), Error>(())
+            };
+            work::append(out, &message(Outcome::Failed), FRAME_MAX, body)
+                .expect("an error is shorter than a frame");
+        });
+    }
+
+    /// The task never ran.
+    pub(crate) fn refuse(self, error: Error) -> Began {
+        self.finish(|_| Err(error));
+        Began::Ended(Ended::Failed)
+    }
+
+    /// What the thread that runs the task knows of it.
+    pub(crate) fn context(&self, run: &Run) -> Context {
+        let deadline = run.deadline_us.map(|left| Instant::now() + Duration::from_micros(left));
+        let task = TaskKey::from(KeyData::from_ffi(run.task));
+        let lease = LeaseKey::from(KeyData::from_ffi(run.lease));
+        Context::of_task(task, run.attempt, Some(lease), deadline)
+    }
+}
+
+/// Serves the driver behind `stream` until it goes away.
+pub(crate) fn serve(stream: UnixStream, session: &Arc<Session>) -> std::io::Result<()> {
+    let serving = Arc::new(Serving {
+        poll: Poll::new()?,
+        link: Link::new(stream)?,
+        slots: Mutex::default(),
+        mine: Mutex::default(),
+        is_over: AtomicBool::new(false),
+        session: OnceLock::new(),
+    });
+    serving.session.get_or_init(|| session.clone());
+    serving.poll.add(&serving.link, 0)?;
+    IS_SERVER.set(true);
+    let (leader, _standby) = Leader::start(serving.clone(), "raybolt-links")?;
+    let is_over = || serving.is_over.load(Ordering::Relaxed);
+    while !is_over() {
+        leader.wait(None, || serving.mine().is_some() || is_over());
+        let slot = serving.mine().take();
+        if let Some(slot) = slot {
+            slot.run_tasks();
+        }
+    }
+    Ok(())
+}
+
+impl Source for Arc<Serving> {
+    fn read(&self, timeout: Option<Duration>) {
+        let mut ready = false;
+        self.poll.wait(timeout, |what| {
+            ready |= what.is_readable;
+            if what.is_writable && self.link.flush() != Sent::Stuck {
+                // The link is closed if it cannot be watched; the next read tells.
+                let _ = self.poll.watch_room(&self.link, 0, false);
+            }
+        });
+        if !ready {
+            return;
+        }
+        let mut idle = Vec::new();
+        if self.link.read(|frame| self.arrived(frame, &mut idle)).is_err() {
+            self.is_over.store(true, Ordering::SeqCst);
+        }
+        let mut idle = idle.into_iter();
+        if IS_SERVER.get() {
+            *self.mine() = idle.next();
+        }
+        let session = self.session.get().expect("set before anything is read");
+        for slot in idle {
+            session.pool.schedule(slot);
+        }
+    }
+
+    fn interrupt(&self) {
+        self.poll.interrupt();
+    }
+}
+
+impl Serving {
+    /// Acts on a frame; slots that need a runner join `idle`.
+    fn arrived(self: &Arc<Self>, frame: &[u8], idle: &mut Vec<Arc<Slot>>) {
+        let Ok((message, body)) = work::read::<ToWorker>(frame) else { return };
+        match message {
+            ToWorker::Run(run) => {
+                let lease = run.lease;
+                let mut slots = self.slots();
+                let new =
+                    || Arc::new(Slot { serving: self.clone(), lease, queue: Mutex::default() });
+                let slot = slots.entry(lease).or_insert_with(new);
+                let mut queue = slot.queue();
+                queue.waiting.push_back((run, body.to_vec()));
+                if queue.runners == 0 {
+                    queue.runners = 1;
+                    drop(queue);
+                    idle.push(slot.clone());
+                }
+            }
+        }
+    }
+
+    /// The lock order is slots, then a slot's queue.
+    fn slots(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
+        self.slots.lock().expect("no thread panics with this lock")
+    }
+
+    fn mine(&self) -> MutexGuard<'_, Option<Arc<Slot>>> {
+        self.mine.lock().expect("no thread panics with this lock")
+    }
+
+    fn flush(&self) {
+        if self.link.flush() == Sent::Stuck {
+            // The link is closed if it cannot be watched; the next read tells.
+            let _ = self.poll.watch_room(&self.link, 0, true);
+        }
+    }
+}
+
+impl Slot {
+    fn run_tasks(&self) {
+        let serving = &self.serving;
+        let mut since = None;
+        loop {
+            let next = self.queue().waiting.pop_front();
+            let Some((run, body)) = next else {
+                if self.end() {
+                    break;
+                }
+                continue;
+            };
+            let now = Instant::now();
+            if *since.get_or_insert(now) + LINGER < now {
+                serving.flush();
+                since = Some(now);
+            }
+            self.run_task(run, &body);
+        }
+        serving.flush();
+    }
+
+    /// Ends a runner that has found no task, unless one has come meanwhile; a slot without either is
+    /// forgotten, for leases come and go.
+    fn end(&self) -> bool {
+        let mut slots = self.serving.slots();
+        let mut queue = self.queue();
+        if !queue.waiting.is_empty() {
+            return false;
+        }
+        queue.runners -= 1;
+        if queue.runners == 0 {
+            slots.remove(&self.lease);
+        }
+        true
+    }
+
+    fn run_task(&self, run: Run, body: &[u8]) {
+        let (task, attempt) = (run.task, run.attempt);
+        let reply = Reply { serving: self.serving.clone(), task, attempt };
+        // SAFETY: a driver of this session, which runs this very file, named a task's shell.
+        let shell = unsafe { code::function::<fn(Incoming<'_>) -> Began>(run.code.shell) };
+        let began = match shell {
+            Ok(shell) => shell(Incoming { reply, run, body }),
+            Err(foreign) => reply.refuse(Error::new(Kind::Decode {
+                task: "task".into(),
+                because: foreign.to_string(),
+            })),
+        };
+        if let Began::Later(future) = began {
+            let session = self.serving.session.get().expect("set before anything is read");
+            let serving = self.serving.clone();
+            session.spawn(async move {
+                future.await;
+                serving.flush();
+            });
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no thread panics while it holds a queue")
+    }
+}
+
+impl Runnable for Slot {
+    fn run(self: Arc<Self>) {
+        self.run_tasks();
+    }
+}

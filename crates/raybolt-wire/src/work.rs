@@ -1,0 +1,145 @@
+//! What a driver and its workers say to each other.
+//!
+//! # Protocol
+//! A link begins with its handshake; then each side sends frames whose content is a message in
+//! postcard's format, followed by its body: raw bytes whose meaning the message tells (encoded
+//! arguments, a value, an error).
+//!
+//! ```text
+//! driver                                    worker
+//!   | Run(task, lease, code) [arguments] --->  |
+//!   | <--- Finished(task, outcome) [value]      |
+//!   | <--- Blocked(lease), Unblocked(lease)     |  a task waits: its CPU is free meanwhile
+//! ```
+//!
+//! # Invariants
+//! - **WORK-1 (numbered attempts).** An answer carries the attempt it belongs to, so that one of an
+//!   attempt that was given up is not taken for that of a later one.
+//! - **WORK-2 (same file).** Code is named by its offset in the executable that both sides run.
+//! - **WORK-3 (time that is left).** A deadline travels as the time left.
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{self, TooLong};
+
+/// A place in the executable, as an offset from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Offset(pub u32);
+
+/// What a worker is to run: code that decodes, calls and answers, and what it calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Code {
+    /// The typed shell: decodes the arguments, calls, encodes the result.
+    pub shell: Offset,
+    /// The user's function, as the shell wants it.
+    pub body: Offset,
+    /// How the function is declared: its name and kind.
+    pub declared: Offset,
+}
+
+/// What a driver says to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Run a task; its arguments are the body.
+    Run(Run),
+}
+
+/// One attempt of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Which task, as its owner numbers it.
+    pub task: u64,
+    /// From 0; the answer repeats it (WORK-1).
+    pub attempt: u32,
+    /// Tasks under one lease run one after the other.
+    pub lease: u64,
+    /// What to run.
+    pub code: Code,
+    /// Microseconds left when this was sent (WORK-3).
+    pub deadline_us: Option<u64>,
+    /// The task's own name, if it has one.
+    pub name: Option<String>,
+}
+
+/// What a worker says to its driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToDriver {
+    /// A task has ended; its values, or its error, are the body.
+    Finished {
+        /// Which task.
+        task: u64,
+        /// Which attempt (WORK-1).
+        attempt: u32,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The task that runs under a lease waits; its CPU is free until it goes on.
+    Blocked {
+        /// Which lease.
+        lease: u64,
+    },
+    /// It goes on.
+    Unblocked {
+        /// Which lease.
+        lease: u64,
+    },
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The body holds what it returned.
+    Returned,
+    /// The body holds the error.
+    Failed,
+}
+
+/// Why a frame was not appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAppended<E> {
+    /// The body could not be made.
+    Body(E),
+    /// The frame would be too long.
+    TooLong(TooLong),
+}
+
+/// Appends one frame to `stream`: `message`, then the body that `body` appends. If `body` fails, or
+/// the frame is longer than `max_bytes`, the stream is as it was.
+///
+/// # Errors
+/// Says which of the two it was.
+pub fn append<E>(
+    stream: &mut Vec<u8>,
+    message: &impl Serialize,
+    max_bytes: usize,
+    body: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), NotAppended<E>> {
+    let start = stream.len();
+    stream.extend_from_slice(&[0; frame::LENGTH_BYTES]);
+    let written = postcard::to_extend(message, std::mem::take(stream));
+    *stream = written.expect("messages have no parts that refuse to be written");
+    if let Err(error) = body(stream) {
+        stream.truncate(start);
+        return Err(NotAppended::Body(error));
+    }
+    let bytes = stream.len() - start - frame::LENGTH_BYTES;
+    match u32::try_from(bytes) {
+        Ok(length) if bytes <= max_bytes => {
+            stream[start..start + frame::LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+            Ok(())
+        }
+        _ => {
+            stream.truncate(start);
+            Err(NotAppended::TooLong(TooLong { bytes, max_bytes }))
+        }
+    }
+}
+
+/// Reads the content of a frame: the message, and its body.
+///
+/// # Errors
+/// When the bytes do not begin with such a message.
+pub fn read<'a, M: Deserialize<'a>>(content: &'a [u8]) -> Result<(M, &'a [u8]), postcard::Error> {
+    postcard::take_from_bytes(content)
+}
