@@ -104,6 +104,8 @@ pub struct DoorStats {
     pub crowded_out: u64,
     /// Connections so far of other users.
     pub foreign: u64,
+    /// How often so far the process had no file descriptor left for a caller.
+    pub paused: u64,
 }
 
 /// Why a door cannot be opened.
@@ -163,6 +165,7 @@ struct Shared {
     late: AtomicU64,
     crowded_out: AtomicU64,
     foreign: AtomicU64,
+    paused: AtomicU64,
     expected: Mutex<BTreeSet<u32>>,
 }
 
@@ -212,7 +215,8 @@ impl Door {
 
     /// What the door has seen so far.
     pub fn stats(&self) -> DoorStats {
-        let Shared { callers, admitted, failed, late, crowded_out, foreign, .. } = &*self.shared;
+        let Shared { callers, admitted, failed, late, crowded_out, foreign, paused, .. } =
+            &*self.shared;
         DoorStats {
             callers: callers.load(Ordering::Relaxed),
             admitted: admitted.load(Ordering::Relaxed),
@@ -220,6 +224,7 @@ impl Door {
             late: late.load(Ordering::Relaxed),
             crowded_out: crowded_out.load(Ordering::Relaxed),
             foreign: foreign.load(Ordering::Relaxed),
+            paused: paused.load(Ordering::Relaxed),
         }
     }
 

@@ -148,6 +148,7 @@ impl Porter {
                 Err(NotAccepted::Foreign) => count(&self.shared.foreign),
                 Err(NotAccepted::Nobody) => return,
                 Err(NotAccepted::NoDescriptor) => {
+                    count(&self.shared.paused);
                     self.paused_until = Some(Instant::now() + PAUSE);
                     return;
                 }

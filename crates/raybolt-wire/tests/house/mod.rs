@@ -1,5 +1,7 @@
 //! A session's directory with a door in it, and someone who takes the guests.
 
+#![allow(dead_code, reason = "each test file uses its part of it")]
+
 use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
