@@ -12,8 +12,10 @@
 //! - [`scheduler`]: one per node; resources, leases, fair turns between classes of tasks.
 //! - [`fleet`]: one per node; which worker process runs what, and how much lies there at once.
 //! - [`queue`]: one per actor; order of calls per caller, concurrency groups, cancellation.
+//! - [`objects`]: one per node; what lies where in its store, who reads it, what goes to disk.
 
 pub mod fleet;
+pub mod objects;
 pub mod owner;
 pub mod queue;
 pub mod scheduler;
