@@ -13,6 +13,7 @@ use rustix::fs::{
     MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
 };
 
+use crate::copy::copy;
 use crate::map::{Access, Claim, Map};
 use crate::mapped::Mapped;
 
@@ -156,6 +157,12 @@ pub struct Part {
 }
 
 impl Part {
+    /// Fills it with a copy of `bytes`, which must be as long; faster than one thread can copy, if they
+    /// are many.
+    pub fn fill_from(&mut self, bytes: &[u8]) {
+        copy(&mut self.claim, bytes);
+    }
+
     /// It is written: whoever lent the slab has to hear of the region.
     #[must_use = "the store has to be told what was written where"]
     pub fn seal(self) -> Region {

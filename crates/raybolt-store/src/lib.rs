@@ -35,6 +35,7 @@
 //! It does not know who owns an object, what is in it, or how a message travels.
 
 mod arena;
+mod copy;
 mod disk;
 mod error;
 mod map;

@@ -12,6 +12,7 @@ use raybolt_core::calls::objects::{
 use raybolt_core::ids::ProcessId;
 
 use crate::arena::Arena;
+use crate::copy::copy;
 use crate::disk::{Disk, SpillDir};
 use crate::error::{PinError, PutError};
 use crate::map::Claim;
@@ -140,7 +141,7 @@ impl Store {
     /// As [`Store::create`], or when the key is taken.
     pub fn put(&self, key: Key, bytes: &[u8]) -> Result<(), PutError> {
         let mut writer = self.create(key, bytes.len() as u64)?;
-        writer.copy_from_slice(bytes);
+        writer.fill_from(bytes);
         Ok(writer.seal()?)
     }
 
@@ -286,6 +287,12 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Fills it with a copy of `bytes`, which must be as long; faster than one thread can copy, if they
+    /// are many.
+    pub fn fill_from(&mut self, bytes: &[u8]) {
+        copy(&mut self.claim, bytes);
+    }
+
     /// Makes an object of what was written: from now on it never changes.
     ///
     /// # Errors
