@@ -13,8 +13,10 @@
 //! - [`fleet`]: one per node; which worker process runs what, and how much lies there at once.
 //! - [`queue`]: one per actor; order of calls per caller, concurrency groups, cancellation.
 //! - [`objects`]: one per node; what lies where in its store, who reads it, what goes to disk.
+//! - [`incarnations`]: one per actor that lives in another process; what was sent there, and its deaths.
 
 pub mod fleet;
+pub mod incarnations;
 pub mod objects;
 pub mod owner;
 pub mod queue;

@@ -181,6 +181,13 @@ impl<J> Queue<J> {
         }
     }
 
+    /// A call that [`Queue::start_next`] started shall start again, before all others of its group. It
+    /// counts as finished already.
+    pub fn put_back(&mut self, call: Call<J>) {
+        self.len += 1;
+        self.groups[call.group].line.push_front(call);
+    }
+
     /// Takes out a call that has not started.
     pub fn cancelled(&mut self, task: TaskKey) -> Option<Call<J>> {
         let taken = if let Some(caller) = self.held_caller.remove(&task) {
