@@ -8,7 +8,7 @@
 //! This function is allowed to use GPUs [0].
 //! both GPUs: [0, 1]
 //! it waits: task `use_gpu` is queued for GPU: 1, of which 0 is free now
-//! `greedy` can never run: it needs GPU: 3, this node has 2 (`Builder::num_gpus`)
+//! `greedy` can never run: it needs GPU: 3, the largest node has 2 (`Builder::num_gpus`)
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example shows its results")]

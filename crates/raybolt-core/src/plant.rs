@@ -21,6 +21,10 @@ pub enum Plant {
     HearStale,
     /// The scheduler gives back the CPU of a lease that had given it back already.
     PromiseTwice,
+    /// The scheduler sets bundles aside for a placement group that others can have too.
+    SetAsideTwice,
+    /// The scheduler keeps what a placement group had set aside when it is removed.
+    KeepRemoved,
     /// An actor's call passes an earlier one of its caller that waits for an argument.
     Overtake,
     /// The ack tracker tells a spout twice that its tuple was processed.
@@ -47,6 +51,8 @@ impl Plant {
         Plant::ForgetRetry,
         Plant::HearStale,
         Plant::PromiseTwice,
+        Plant::SetAsideTwice,
+        Plant::KeepRemoved,
         Plant::Overtake,
         Plant::AckTwice,
         Plant::AckEarly,
@@ -65,6 +71,8 @@ impl Plant {
             Plant::ForgetRetry => "forget-retry",
             Plant::HearStale => "hear-stale",
             Plant::PromiseTwice => "promise-twice",
+            Plant::SetAsideTwice => "set-aside-twice",
+            Plant::KeepRemoved => "keep-removed",
             Plant::Overtake => "overtake",
             Plant::AckTwice => "ack-twice",
             Plant::AckEarly => "ack-early",
@@ -84,6 +92,8 @@ impl Plant {
             Plant::ForgetRetry => "a task whose worker died is forgotten though retries are left",
             Plant::HearStale => "the answer of an attempt that was given up ends the task",
             Plant::PromiseTwice => "a blocked task's CPU is given back a second time when it ends",
+            Plant::SetAsideTwice => "a bundle is set aside for a group and left to others too",
+            Plant::KeepRemoved => "what a removed placement group had set aside does not come back",
             Plant::Overtake => "an actor's call passes an earlier one of its caller that waits",
             Plant::AckTwice => "a processed root tuple is acknowledged twice",
             Plant::AckEarly => "a tree is claimed done as soon as its spout has reported it",

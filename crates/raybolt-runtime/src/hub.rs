@@ -113,22 +113,27 @@ impl Hub {
                 owner::Effect::Free(_) => {}
             }
         }
-        while let Some(scheduler::Effect::Grant(lease, class)) = self.scheduler.poll_effect() {
-            match self.placing.get_mut(&class) {
-                None => todo.push(Todo::Serve(lease, class)),
-                Some(waiting) => {
-                    let actor = waiting.pop_front();
-                    // The lease is the actor's for life: who waits behind it needs one of its own.
-                    self.scheduler.started(lease);
-                    self.scheduler.wanted(class, waiting.len());
-                    match actor {
-                        Some(actor) => todo.push(Todo::Place(actor, lease)),
-                        None => self.scheduler.returned(lease),
-                    }
-                }
+        while let Some(effect) = self.scheduler.poll_effect() {
+            match effect {
+                scheduler::Effect::Grant(lease, class) => todo.extend(self.granted(lease, class)),
+                scheduler::Effect::Ready(_) => {}
             }
         }
         todo
+    }
+
+    fn granted(&mut self, lease: LeaseKey, class: ClassId) -> Option<Todo> {
+        let Some(waiting) = self.placing.get_mut(&class) else {
+            return Some(Todo::Serve(lease, class));
+        };
+        let actor = waiting.pop_front();
+        // The lease is the actor's for life: who waits behind it needs one of its own.
+        self.scheduler.started(lease);
+        self.scheduler.wanted(class, waiting.len());
+        if actor.is_none() {
+            self.scheduler.returned(lease);
+        }
+        actor.map(|actor| Todo::Place(actor, lease))
     }
 
     /// The next task of a class for whoever serves it under `lease`.

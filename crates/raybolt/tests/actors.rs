@@ -382,7 +382,8 @@ fn options_that_make_no_sense_are_refused() {
     assert_eq!(error(Counter::options().detached().remote(0)), text);
     let text = "`max_concurrency` must be at least 1";
     assert_eq!(error(Counter::options().max_concurrency(0).remote(0)), text);
-    let text = "`Counter` can never run: it needs GPU: 1, this node has 0 (`Builder::num_gpus`)";
+    let text =
+        "`Counter` can never run: it needs GPU: 1, the largest node has 0 (`Builder::num_gpus`)";
     assert_eq!(error(Counter::options().num_gpus(1.0).remote(0)), text);
     let text = "the amount of `CPU` must be a number from 0 to 1,000,000,000";
     assert_eq!(error(Counter::options().num_cpus(-1.0).remote(0)), text);

@@ -133,11 +133,14 @@ fn actors_hold_resources_as_long_as_they_live() -> Result<()> {
 fn what_no_node_has_is_an_error_at_once() {
     let _session = session_with(node());
     let error = |call| get::<ObjectRef<()>>(call).unwrap_err().to_string();
-    let text = "`counted` can never run: it needs CPU: 5, this node has 4 (`Builder::num_cpus`)";
+    let text =
+        "`counted` can never run: it needs CPU: 5, the largest node has 4 (`Builder::num_cpus`)";
     assert_eq!(error(counted::options().num_cpus(5.0).remote("never")), text);
-    let text = "`counted` can never run: it needs GPU: 3, this node has 2 (`Builder::num_gpus`)";
+    let text =
+        "`counted` can never run: it needs GPU: 3, the largest node has 2 (`Builder::num_gpus`)";
     assert_eq!(error(counted::options().num_gpus(3.0).remote("never")), text);
-    let text = "`counted` can never run: it needs tape: 0.5, this node has 0 (`Builder::resource`)";
+    let text =
+        "`counted` can never run: it needs tape: 0.5, the largest node has 0 (`Builder::resource`)";
     assert_eq!(error(counted::options().resource("tape", 0.5).remote("never")), text);
     assert_eq!(count("never"), 0);
 }

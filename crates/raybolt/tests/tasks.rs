@@ -291,7 +291,8 @@ fn the_attribute_gives_the_usual_options() {
     let error = get(&settled::remote()).unwrap_err();
     assert_eq!(error.to_string(), "task `other` failed: always");
     let error = get(&settled::options().resource("disk", 2.0).remote()).unwrap_err();
-    let text = "`other` can never run: it needs disk: 2, this node has 1 (`Builder::resource`)";
+    let text =
+        "`other` can never run: it needs disk: 2, the largest node has 1 (`Builder::resource`)";
     assert_eq!(error.to_string(), text);
 }
 

@@ -11,6 +11,7 @@
 //! - [`owner`]: one per process; ids, reference counts, borrows, dependencies, retries.
 //! - [`scheduler`]: one per node; resources, leases, fair turns between classes of tasks.
 //! - [`fleet`]: one per node; which worker process runs what, and how much lies there at once.
+//! - [`placement`]: which bundle of a placement group goes to which node.
 //! - [`queue`]: one per actor; order of calls per caller, concurrency groups, cancellation.
 //! - [`objects`]: one per node; what lies where in its store, who reads it, what goes to disk.
 //! - [`incarnations`]: one per actor that lives in another process; what was sent there, and its deaths.
@@ -19,5 +20,6 @@ pub mod fleet;
 pub mod incarnations;
 pub mod objects;
 pub mod owner;
+pub mod placement;
 pub mod queue;
 pub mod scheduler;

@@ -1,9 +1,10 @@
 //! Says which tasks may run on this node now, so that no resource is promised twice.
 //!
 //! # Words
-//! A *class* is a kind of task: its name and what it *demands*. A *lease* is the right to run tasks
-//! of one class, one after the other; it holds the class's demand until it is returned.
-//! Quantities are whole multiples of 1/[`UNIT`].
+//! A *class* is a kind of task: its name, what it *demands*, and where it may run. A *lease* is the right to
+//! run tasks of one class, one after the other; it holds the class's demand until it is returned. A
+//! *placement group* sets resources aside in *bundles*; leases of a class that belongs to a group are cut from
+//! its bundles, all others from what is left of the node. Quantities are whole multiples of 1/[`UNIT`].
 //!
 //! # Protocol
 //! 1. [`Scheduler::class`] interns a class, or says why it can never run here.
@@ -11,196 +12,209 @@
 //!    there are more of them than leases that have not started, and the demand is available.
 //!    Otherwise the class joins the waiting line.
 //! 3. A lease whose class has no task left is [`Scheduler::returned`]. One whose slice is over is
-//!    returned too if [`Scheduler::must_yield`]: classes that wait take turns.
+//!    returned too if [`Scheduler::must_yield`]: classes that wait take turns, and so do jobs.
 //! 4. A task that blocks gives its CPU back ([`Scheduler::blocked`]) and takes it again afterwards
 //!    even if that oversubscribes the node for a while: its work is half done.
+//! 5. [`Scheduler::group`] asks for a placement group, which waits in the same line as classes do, until all
+//!    its bundles can be set aside at once. [`Scheduler::remove_group`] ends it: its classes get no more
+//!    leases. What its leases hold comes back to the node as they are returned, the rest at once.
 //!
 //! # Invariants
 //! - **SCHED-1 (not promised twice).** Granted demand never exceeds the node's resources, but for
-//!   the CPU of tasks that were blocked and go on.
-//! - **SCHED-2 (fair).** Classes that wait are served in turn; none is overtaken for ever.
-//! - **SCHED-3 (whole).** When all leases are returned, all resources are available.
+//!   the CPU of tasks that were blocked and go on. What is set aside for a group is granted to it alone.
+//! - **SCHED-2 (fair).** Jobs that wait are served in turn, and the classes and groups of a job; none is
+//!   overtaken for ever.
+//! - **SCHED-3 (whole).** When all leases are returned and all groups removed, all resources are available.
+//! - **SCHED-4 (all or nothing).** A group has all its bundles or none.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 
 use slotmap::{SlotMap, new_key_type};
+use thiserror::Error;
 
+pub use self::demand::{
+    Among, CPU, Demand, DemandError, GPU, Infeasible, MEMORY, UNIT, display_amount, display_units,
+};
+pub use self::groups::{GroupError, GroupKey, GroupSpec};
+pub use self::views::{BundleView, GroupState, GroupView, LeaseView};
 pub use super::owner::ClassId;
+use super::placement::Unplaceable;
+use crate::ids::JobId;
 use crate::plant::{Plant, Plants};
 
+mod demand;
+mod gpus;
+mod groups;
+pub(super) mod stock;
+#[cfg(test)]
+mod tests;
+mod turns;
 mod views;
 
-pub use views::LeaseView;
-
-/// Fractions of a resource are multiples of this: 0.0001.
-pub const UNIT: i64 = 10_000;
-/// The name of the resource that blocked tasks give back.
-pub const CPU: &str = "CPU";
-/// The name of the resource whose units have ids.
-pub const GPU: &str = "GPU";
+use gpus::Picks;
+use groups::Group;
+use stock::{CPU_INDEX, Names, Needs, Stock};
+use turns::{Place, Turns};
 
 new_key_type! {
     /// Names a lease; never reused.
     pub struct LeaseKey;
 }
 
-/// What a class of tasks needs, by resource name, in 1/[`UNIT`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Demand(BTreeMap<String, i64>);
-
-/// Why a demand was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DemandError {
-    /// Not a finite number from 0 up.
-    NotAQuantity(String),
-    /// GPUs above one are taken whole.
-    PartOfSeveralGpus,
+/// Where tasks of a class may run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Within {
+    /// On what no group has set aside.
+    #[default]
+    Node,
+    /// In this bundle of a group.
+    Bundle(GroupKey, u32),
+    /// In any bundle of a group.
+    AnyBundle(GroupKey),
 }
 
-impl fmt::Display for DemandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Within {
+    /// The group, if it is one.
+    pub fn group(self) -> Option<GroupKey> {
         match self {
-            DemandError::NotAQuantity(name) => {
-                write!(f, "the amount of `{name}` must be a number from 0 to 1,000,000,000")
-            }
-            DemandError::PartOfSeveralGpus => {
-                write!(f, "more than one `GPU` must be a whole number of them")
-            }
+            Within::Node => None,
+            Within::Bundle(group, _) | Within::AnyBundle(group) => Some(group),
         }
     }
 }
 
-impl std::error::Error for DemandError {}
-
-impl Demand {
-    /// Sets the amount of one resource; zero removes it.
-    ///
-    /// # Errors
-    /// When the amount is not one that can be had.
-    pub fn set(&mut self, name: &str, amount: f64) -> Result<(), DemandError> {
-        if !(0.0..=1e9).contains(&amount) {
-            return Err(DemandError::NotAQuantity(name.into()));
-        }
-        if name == GPU && amount > 1.0 && amount.fract() != 0.0 {
-            return Err(DemandError::PartOfSeveralGpus);
-        }
-        let units = (amount * UNIT as f64).round() as i64;
-        if units == 0 {
-            self.0.remove(name);
-        } else {
-            self.0.insert(name.into(), units);
-        }
-        Ok(())
-    }
-
-    /// The amount of one resource, in 1/[`UNIT`].
-    pub fn amount(&self, name: &str) -> i64 {
-        self.0.get(name).copied().unwrap_or(0)
-    }
-
-    /// Names and amounts, in order of names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.0.iter().map(|(name, units)| (name.as_str(), *units))
-    }
+/// A class as it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct ClassSpec<'a> {
+    /// Its name, for messages and to keep functions apart.
+    pub name: &'a str,
+    /// What one of its tasks needs.
+    pub demand: &'a Demand,
+    /// Whose tasks they are.
+    pub job: JobId,
+    /// Where they may run.
+    pub within: Within,
 }
 
-/// An amount as people write it.
-pub fn display_units(units: i64) -> String {
-    format!("{}", units as f64 / UNIT as f64)
+/// Why tasks of a class can never run.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// Nothing is large enough.
+    #[error(transparent)]
+    Infeasible(#[from] Infeasible),
+    /// The group has no bundle of that number.
+    #[error(
+        "asks for bundle {bundle} of its placement group, which has {bundles} (they count from 0)"
+    )]
+    NoBundle {
+        /// The number.
+        bundle: u32,
+        /// How many there are.
+        bundles: usize,
+    },
+    /// The group is gone.
+    #[error("belongs to a placement group that was removed")]
+    Removed,
+    /// The group will never be there.
+    #[error("belongs to a placement group that can never be placed: the group {0}")]
+    Never(Unplaceable),
 }
-
-/// A class that no lease can ever serve on this node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Infeasible {
-    /// The resource that is missing.
-    pub resource: String,
-    /// How much of it the class needs, in 1/[`UNIT`].
-    pub needed: i64,
-    /// How much of it there is, in 1/[`UNIT`].
-    pub total: i64,
-}
-
-impl fmt::Display for Infeasible {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (needed, total) = (display_units(self.needed), display_units(self.total));
-        write!(f, "needs {}: {needed}, this node has {total}", self.resource)
-    }
-}
-
-impl std::error::Error for Infeasible {}
 
 /// What the shell has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Run tasks of this class under this lease until it is returned.
     Grant(LeaseKey, ClassId),
+    /// The group has its bundles: tell who waits for it.
+    Ready(GroupKey),
 }
 
 /// The machine; see the module's documentation.
 #[derive(Debug)]
 pub struct Scheduler {
-    resources: Vec<Resource>,
-    gpus: Vec<i64>,
+    names: Names,
+    /// What no group has set aside.
+    node: Stock,
+    /// The node with nothing taken, to tell what can never be from what has to wait.
+    idle: Stock,
+    groups: SlotMap<GroupKey, Group>,
     classes: Vec<Class>,
-    by_demand: BTreeMap<(String, Demand), ClassId>,
+    /// Ids of classes that are no more, to be given to others.
+    released: Vec<ClassId>,
+    by_demand: BTreeMap<(JobId, Within), BTreeMap<String, BTreeMap<Demand, ClassId>>>,
     leases: SlotMap<LeaseKey, Lease>,
-    /// Classes that want a lease and cannot have one yet, each at most once.
-    waiting: VecDeque<ClassId>,
+    /// Classes that want a lease and groups that want their bundles, each at most once.
+    waiting: Turns<Waiter>,
     effects: VecDeque<Effect>,
     plants: Plants,
 }
 
 #[derive(Debug)]
-struct Resource {
-    name: String,
-    total: i64,
-    available: i64,
-}
-
-#[derive(Debug)]
 struct Class {
     name: String,
-    /// Indices into `resources`, and amounts.
-    demand: Vec<(usize, i64)>,
-    cpu: i64,
-    gpu: i64,
+    needs: Needs,
+    job: JobId,
+    within: Within,
     wanted: usize,
     /// Leases granted that have not taken a task yet.
     starting: usize,
+    /// Leases that are out.
+    out: usize,
     is_waiting: bool,
+    /// Its group was removed: it gets no more leases.
+    is_over: bool,
 }
 
 #[derive(Debug)]
 struct Lease {
     class: ClassId,
-    gpus: Vec<(u32, i64)>,
+    source: Source,
+    gpus: Picks,
     started: bool,
     blocked: bool,
 }
 
-impl Class {
-    fn only_cpu(&self, resources: &[Resource]) -> bool {
-        self.demand.iter().all(|(index, _)| resources[*index].name == CPU)
-    }
+/// What a lease is cut from. The bundles of a removed group have gone back to the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Node,
+    Bundle(GroupKey, u32),
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiter {
+    Class(ClassId),
+    Group(GroupKey),
+}
+
+/// What came of looking at one who waits.
+enum Served {
+    /// It has something; whether it waits for more.
+    Yes { waits_on: bool },
+    /// Not yet.
+    NotYet,
+    /// It does not wait any more.
+    Gone,
+}
+
+/// Resources of which those who wait have not enough: whoever is behind them takes nothing of these.
+type Scarce = Vec<(Source, usize)>;
 
 impl Scheduler {
     /// A scheduler for a node with these resources.
     pub fn new(total: &Demand) -> Self {
-        let resource = |(name, units): (&str, i64)| Resource {
-            name: name.into(),
-            total: units,
-            available: units,
-        };
-        let gpus = total.amount(GPU).div_euclid(UNIT);
+        let names = Names::of([total]);
+        let node = Stock::of_node(&names, total);
         Scheduler {
-            resources: total.iter().map(resource).collect(),
-            gpus: vec![UNIT; gpus as usize],
+            names,
+            idle: node.clone(),
+            node,
+            groups: SlotMap::with_key(),
             classes: Vec::new(),
+            released: Vec::new(),
             by_demand: BTreeMap::new(),
             leases: SlotMap::with_key(),
-            waiting: VecDeque::new(),
+            waiting: Turns::default(),
             effects: VecDeque::new(),
             plants: Plants::NONE,
         }
@@ -212,44 +226,77 @@ impl Scheduler {
         Scheduler { plants, ..Self::new(total) }
     }
 
-    /// The class of this name and demand.
+    /// The class of this name and demand, of the first job and no group.
     ///
     /// # Errors
     /// When this node can never meet the demand.
     pub fn class(&mut self, name: &str, demand: &Demand) -> Result<ClassId, Infeasible> {
-        if let Some(class) = self.by_demand.get(&(name.to_owned(), demand.clone())) {
+        let spec = ClassSpec { name, demand, job: JobId(0), within: Within::Node };
+        self.class_of(spec).map_err(|refused| match refused {
+            Refused::Infeasible(infeasible) => infeasible,
+            other => unreachable!("no group, and yet it {other}"),
+        })
+    }
+
+    /// The class that was asked for; the same one for equal questions.
+    ///
+    /// # Errors
+    /// When tasks of it can never run.
+    pub fn class_of(&mut self, spec: ClassSpec<'_>) -> Result<ClassId, Refused> {
+        let ClassSpec { name, demand, job, within } = spec;
+        let known = self.by_demand.get(&(job, within)).and_then(|names| names.get(name));
+        if let Some(class) = known.and_then(|demands| demands.get(demand)) {
             return Ok(*class);
         }
-        let mut indexed = Vec::new();
-        for (resource, needed) in demand.iter() {
-            let found = self.resources.iter().position(|known| known.name == resource);
-            let total = found.map_or(0, |index| self.resources[index].total);
-            match found {
-                Some(index) if needed <= total => indexed.push((index, needed)),
-                _ => return Err(Infeasible { resource: resource.into(), needed, total }),
-            }
-        }
-        let class = ClassId(self.classes.len() as u32);
-        self.classes.push(Class {
+        let needs = self.check(demand, within)?;
+        let class = Class {
             name: name.into(),
-            demand: indexed,
-            cpu: demand.amount(CPU),
-            gpu: demand.amount(GPU),
+            needs,
+            job,
+            within,
             wanted: 0,
             starting: 0,
+            out: 0,
             is_waiting: false,
-        });
-        self.by_demand.insert((name.to_owned(), demand.clone()), class);
-        Ok(class)
+            is_over: false,
+        };
+        let id = match self.released.pop() {
+            Some(id) => {
+                self.classes[id.0 as usize] = class;
+                id
+            }
+            None => {
+                self.classes.push(class);
+                ClassId(self.classes.len() as u32 - 1)
+            }
+        };
+        if let Some(group) = within.group() {
+            self.groups[group].classes.push(id);
+        }
+        let names = self.by_demand.entry((job, within)).or_default();
+        names.entry(name.to_owned()).or_default().insert(demand.clone(), id);
+        Ok(id)
+    }
+
+    /// The group of a class was removed, no lease of it is out, and no task of it will be queued again: its
+    /// id may name another one. Says whether that is so as far as leases go.
+    pub fn release(&mut self, id: ClassId) -> bool {
+        let class = &mut self.classes[id.0 as usize];
+        let is_free = class.is_over && class.out == 0 && !class.is_waiting;
+        if is_free {
+            class.name = String::new();
+            self.released.push(id);
+        }
+        is_free
     }
 
     /// This many tasks of the class are queued now.
     pub fn wanted(&mut self, id: ClassId, queued: usize) {
         let class = &mut self.classes[id.0 as usize];
-        class.wanted = queued;
-        if !class.is_waiting && class.starting < queued {
+        class.wanted = if class.is_over { 0 } else { queued };
+        if !class.is_waiting && class.starting < class.wanted {
             class.is_waiting = true;
-            self.waiting.push_back(id);
+            self.waiting.push(class.job, Waiter::Class(id));
             self.grant_waiting();
         }
     }
@@ -267,25 +314,23 @@ impl Scheduler {
         }
     }
 
-    /// Whether a lease whose slice is over must make room for another class that waits.
+    /// Whether a lease whose slice is over must make room for others that wait for what it holds.
     pub fn must_yield(&self, key: LeaseKey) -> bool {
-        let own = self.leases[key].class;
-        self.waiting.iter().any(|class| *class != own)
+        let lease = &self.leases[key];
+        self.others_want(lease.source, lease.class)
     }
 
     /// The lease is over.
     pub fn returned(&mut self, key: LeaseKey) {
         self.started(key);
         let lease = self.leases.remove(key).expect("a lease is returned once");
-        let class = &self.classes[lease.class.0 as usize];
-        for (index, units) in &class.demand {
-            let given_back = lease.blocked && self.resources[*index].name == CPU;
-            if !given_back || self.plants.has(Plant::PromiseTwice) {
-                self.resources[*index].available += units;
-            }
-        }
-        for (gpu, units) in &lease.gpus {
-            self.gpus[*gpu as usize] += units;
+        let class = &mut self.classes[lease.class.0 as usize];
+        class.out -= 1;
+        let cpus = class.needs.amount(CPU_INDEX);
+        let stock = stock_of(&mut self.groups, &mut self.node, lease.source);
+        stock.give(&class.needs, &lease.gpus);
+        if lease.blocked && !self.plants.has(Plant::PromiseTwice) {
+            stock.add_cpus(-cpus); // It had given them back already.
         }
         self.grant_waiting();
     }
@@ -294,13 +339,16 @@ impl Scheduler {
     /// without overtaking anyone. Where more than CPUs is set aside for a worker that is on its way,
     /// that worker comes first: two would hold what one needs.
     pub fn lease_now(&mut self, id: ClassId) -> Option<LeaseKey> {
-        let overtakes = self.waiting.iter().any(|waiting| *waiting != id);
         let class = &self.classes[id.0 as usize];
-        let is_expected = class.starting > 0 && !class.only_cpu(&self.resources);
-        if overtakes || is_expected || !self.fits(id) {
+        let is_expected = class.starting > 0 && !class.needs.only_cpu();
+        if class.is_over || is_expected {
             return None;
         }
-        let key = self.take(id);
+        let source = self.source_for(id, &Scarce::new())?;
+        if self.others_want(source, id) {
+            return None;
+        }
+        let key = self.take(id, source);
         self.leases[key].started = true;
         Some(key)
     }
@@ -315,8 +363,7 @@ impl Scheduler {
     /// The task under this lease waits, but not for itself: gives its CPU back for good and says
     /// whether the lease holds anything else.
     pub fn blocked_has_more(&mut self, key: LeaseKey) -> bool {
-        let class = &self.classes[self.leases[key].class.0 as usize];
-        let more = class.demand.iter().any(|(index, _)| self.resources[*index].name != CPU);
+        let more = !self.classes[self.leases[key].class.0 as usize].needs.only_cpu();
         if more {
             self.blocked(key);
         }
@@ -324,19 +371,25 @@ impl Scheduler {
     }
 
     /// Whether a task of `class` may run in place of the work under `key`: it needs no more than the
-    /// CPU which that work holds.
+    /// CPU which that work holds, and waits for no bundle.
     pub fn covers(&self, key: LeaseKey, class: ClassId) -> bool {
         let Some(lease) = self.leases.get(key) else { return false };
         let (held, needed) =
             (&self.classes[lease.class.0 as usize], &self.classes[class.0 as usize]);
-        !lease.blocked && needed.only_cpu(&self.resources) && needed.cpu <= held.cpu
+        let may_run = needed.within == Within::Node || needed.within == held.within;
+        let cpus = |class: &Class| class.needs.amount(CPU_INDEX);
+        !lease.blocked
+            && may_run
+            && !needed.is_over
+            && needed.needs.only_cpu()
+            && cpus(needed) <= cpus(held)
     }
 
     /// Whether leases are out that will each find one of the `queued` tasks and no more: whoever
     /// runs such a task itself then uses the CPU that is set aside for it.
     pub fn is_awaited(&self, id: ClassId, queued: usize) -> bool {
         let class = &self.classes[id.0 as usize];
-        class.only_cpu(&self.resources) && class.starting > 0 && queued <= class.starting
+        class.needs.only_cpu() && class.starting > 0 && queued <= class.starting
     }
 
     /// The task under this lease goes on.
@@ -344,115 +397,115 @@ impl Scheduler {
         self.set_blocked(key, false);
     }
 
-    /// The ids of the GPUs that a lease holds.
-    pub fn gpu_ids(&self, key: LeaseKey) -> Vec<u32> {
-        self.leases
-            .get(key)
-            .map(|lease| lease.gpus.iter().map(|(id, _)| *id).collect())
-            .unwrap_or_default()
+    /// A job has ended: nothing of it waits any more.
+    pub fn job_ended(&mut self, job: JobId) {
+        self.waiting.forget(job);
     }
 
-    /// Names, totals and what is available of each resource, in 1/[`UNIT`].
-    pub fn resources(&self) -> impl Iterator<Item = (&str, i64, i64)> {
-        self.resources.iter().map(|r| (r.name.as_str(), r.total, r.available))
-    }
-
-    /// What a class waits for: the resource it lacks most plainly, how much of it, and how much is
-    /// available. `None` if it waits for nothing, or only for its turn.
-    pub fn lacking(&self, id: ClassId) -> Option<(&str, i64, i64)> {
-        let class = &self.classes[id.0 as usize];
-        class.demand.iter().find_map(|(index, units)| {
-            let resource = &self.resources[*index];
-            (resource.available < *units).then_some((&*resource.name, *units, resource.available))
-        })
-    }
-
-    /// The name of a class.
-    pub fn class_name(&self, id: ClassId) -> &str {
-        &self.classes[id.0 as usize].name
-    }
-
-    /// How many leases are out.
-    pub fn leases(&self) -> usize {
-        self.leases.len()
-    }
-
-    /// SCHED-2: serves the waiting line from its head. A class that cannot be served yet keeps its
+    /// SCHED-2: serves those who wait, from the first in turn. Who cannot be served yet keeps its
     /// place, and those behind it may pass, but only with resources it could not use itself.
     fn grant_waiting(&mut self) {
-        let mut position = 0;
-        while position < self.waiting.len() {
-            let id = self.waiting[position];
-            let class = &self.classes[id.0 as usize];
-            if class.wanted <= class.starting {
-                self.classes[id.0 as usize].is_waiting = false;
-                self.waiting.remove(position);
-            } else if self.fits(id) && !self.starves_earlier(id, position) {
-                let key = self.take(id);
-                self.classes[id.0 as usize].starting += 1;
-                self.effects.push_back(Effect::Grant(key, id));
-                // One lease a turn.
-                self.waiting.remove(position);
-                let class = &mut self.classes[id.0 as usize];
-                class.is_waiting = class.wanted > class.starting;
-                if class.is_waiting {
-                    self.waiting.push_back(id);
+        while self.grant_next() {}
+    }
+
+    fn grant_next(&mut self) -> bool {
+        let mut scarce = Scarce::new();
+        let mut place = Place::default();
+        while let Some(waiter) = self.waiting.at(&mut place) {
+            let served = match waiter {
+                Waiter::Class(class) => self.serve_class(class, &mut scarce),
+                Waiter::Group(group) => self.serve_group(group, &mut scarce),
+            };
+            match served {
+                Served::Yes { waits_on } => {
+                    self.waiting.served(place, waits_on);
+                    return true;
                 }
-                position = 0;
-            } else {
-                position += 1;
+                Served::NotYet => place = place.next(),
+                Served::Gone => {
+                    self.waiting.remove(place);
+                }
+            }
+        }
+        false
+    }
+
+    /// One lease a turn.
+    fn serve_class(&mut self, id: ClassId, scarce: &mut Scarce) -> Served {
+        let class = &mut self.classes[id.0 as usize];
+        if class.wanted <= class.starting {
+            class.is_waiting = false;
+            return Served::Gone;
+        }
+        match self.source_for(id, scarce) {
+            Some(source) => {
+                let key = self.take(id, source);
+                let class = &mut self.classes[id.0 as usize];
+                class.starting += 1;
+                class.is_waiting = class.wanted > class.starting;
+                self.effects.push_back(Effect::Grant(key, id));
+                Served::Yes { waits_on: class.is_waiting }
+            }
+            None => {
+                let needs = &self.classes[id.0 as usize].needs;
+                for (source, stock) in self.sources(id).filter(|(_, stock)| stock.could_fit(needs))
+                {
+                    note_scarce(scarce, source, stock.lacks(needs).map(|(index, _)| index));
+                }
+                Served::NotYet
             }
         }
     }
 
-    fn starves_earlier(&self, id: ClassId, position: usize) -> bool {
-        let mine = &self.classes[id.0 as usize].demand;
-        self.waiting.iter().take(position).any(|earlier| {
-            let earlier = &self.classes[earlier.0 as usize];
-            // Free parts of several GPUs do not make a whole one.
-            let no_gpu_fits = self.gpus_for(earlier.gpu).is_none();
-            earlier.demand.iter().any(|(index, units)| {
-                let resource = &self.resources[*index];
-                let scarce = resource.available < *units || (no_gpu_fits && resource.name == GPU);
-                scarce && mine.iter().any(|(own, _)| own == index)
-            })
+    /// What a class may be cut from, as far as it is there.
+    fn sources(&self, id: ClassId) -> impl Iterator<Item = (Source, &Stock)> {
+        let within = self.classes[id.0 as usize].within;
+        let node = (within == Within::Node).then_some((Source::Node, &self.node));
+        let bundles = within.group().and_then(|key| Some((key, self.groups.get(key)?)));
+        let bundles = bundles.into_iter().flat_map(move |(key, group)| {
+            let stocks = (0u32..).zip(&group.stocks);
+            let own = move |index| {
+                within == Within::AnyBundle(key) || within == Within::Bundle(key, index)
+            };
+            stocks
+                .filter(move |(index, _)| own(*index))
+                .map(move |(index, stock)| (Source::Bundle(key, index), stock))
+        });
+        node.into_iter().chain(bundles)
+    }
+
+    /// What a lease of this class can be cut from now without taking what is `scarce`.
+    fn source_for(&self, id: ClassId, scarce: &Scarce) -> Option<Source> {
+        let needs = &self.classes[id.0 as usize].needs;
+        let is_free = |source| {
+            scarce.is_empty() || needs.iter().all(|(index, _)| !scarce.contains(&(source, index)))
+        };
+        let mut sources = self.sources(id);
+        sources.find(|(source, stock)| stock.fits(needs) && is_free(*source)).map(|found| found.0)
+    }
+
+    /// Whether anyone but `own` waits for resources at `source` that `own` uses.
+    fn others_want(&self, source: Source, own: ClassId) -> bool {
+        let mine = &self.classes[own.0 as usize].needs;
+        let meets = |needs: &Needs| needs.iter().any(|(index, _)| mine.amount(index) > 0);
+        self.waiting.iter().any(|waiter| match waiter {
+            Waiter::Class(id) => {
+                id != own
+                    && meets(&self.classes[id.0 as usize].needs)
+                    && self.sources(id).any(|(other, _)| other == source)
+            }
+            Waiter::Group(group) => {
+                source == Source::Node
+                    && self.groups.get(group).is_some_and(|group| meets(&group.sum))
+            }
         })
     }
 
-    fn fits(&self, id: ClassId) -> bool {
-        let class = &self.classes[id.0 as usize];
-        let available =
-            class.demand.iter().all(|(index, units)| self.resources[*index].available >= *units);
-        available && self.gpus_for(class.gpu).is_some()
-    }
-
-    fn take(&mut self, id: ClassId) -> LeaseKey {
-        let class = &self.classes[id.0 as usize];
-        let gpus = self.gpus_for(class.gpu).expect("it was checked that the class fits");
-        for (index, units) in &class.demand {
-            self.resources[*index].available -= units;
-        }
-        for (gpu, units) in &gpus {
-            self.gpus[*gpu as usize] -= units;
-        }
-        self.leases.insert(Lease { class: id, gpus, started: false, blocked: false })
-    }
-
-    /// Whole GPUs that nobody uses, or a part of the fullest one that has room: parts of different
-    /// tasks share a GPU, so that others stay whole.
-    fn gpus_for(&self, units: i64) -> Option<Vec<(u32, i64)>> {
-        let ids = (0u32..).zip(&self.gpus);
-        if units == 0 {
-            return Some(Vec::new());
-        }
-        if units < UNIT {
-            let room = ids.filter(|(_, free)| **free >= units).min_by_key(|(_, free)| **free)?;
-            return Some(vec![(room.0, units)]);
-        }
-        let count = (units / UNIT) as usize;
-        let whole: Vec<_> =
-            ids.filter(|(_, free)| **free == UNIT).map(|(id, _)| (id, UNIT)).take(count).collect();
-        (whole.len() == count).then_some(whole)
+    fn take(&mut self, id: ClassId, source: Source) -> LeaseKey {
+        let class = &mut self.classes[id.0 as usize];
+        class.out += 1;
+        let gpus = stock_of(&mut self.groups, &mut self.node, source).take(&class.needs);
+        self.leases.insert(Lease { class: id, source, gpus, started: false, blocked: false })
     }
 
     fn set_blocked(&mut self, key: LeaseKey, blocked: bool) -> bool {
@@ -461,168 +514,31 @@ impl Scheduler {
             return false;
         }
         lease.blocked = blocked;
-        let units = self.classes[lease.class.0 as usize].cpu;
-        if let Some(cpu) = self.resources.iter_mut().find(|resource| resource.name == CPU) {
-            cpu.available += if blocked { units } else { -units };
-        }
+        let units = self.classes[lease.class.0 as usize].needs.amount(CPU_INDEX);
+        let stock = stock_of(&mut self.groups, &mut self.node, lease.source);
+        stock.add_cpus(if blocked { units } else { -units });
         units > 0
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn stock_of<'a>(
+    groups: &'a mut SlotMap<GroupKey, Group>,
+    node: &'a mut Stock,
+    source: Source,
+) -> &'a mut Stock {
+    match source {
+        Source::Node => node,
+        Source::Bundle(group, index) => match groups.get_mut(group) {
+            Some(group) => &mut group.stocks[index as usize],
+            None => node,
+        },
+    }
+}
 
-    fn demand(of: &[(&str, f64)]) -> Demand {
-        let mut demand = Demand::default();
-        for (name, amount) in of {
-            demand.set(name, *amount).unwrap();
+fn note_scarce(scarce: &mut Scarce, source: Source, indices: impl Iterator<Item = usize>) {
+    for index in indices {
+        if !scarce.contains(&(source, index)) {
+            scarce.push((source, index));
         }
-        demand
-    }
-
-    fn grants(scheduler: &mut Scheduler) -> Vec<(LeaseKey, ClassId)> {
-        std::iter::from_fn(|| scheduler.poll_effect())
-            .map(|Effect::Grant(lease, class)| (lease, class))
-            .collect()
-    }
-
-    #[test]
-    fn leases_are_granted_up_to_the_resources_and_as_many_as_there_are_tasks() {
-        let mut scheduler = Scheduler::new(&demand(&[(CPU, 2.0)]));
-        let class = scheduler.class("f", &demand(&[(CPU, 1.0)])).unwrap();
-        scheduler.wanted(class, 1);
-        assert_eq!(grants(&mut scheduler).len(), 1);
-        scheduler.wanted(class, 5);
-        let second = grants(&mut scheduler);
-        assert_eq!(second.len(), 1);
-        assert_eq!(scheduler.lacking(class), Some((CPU, UNIT, 0)));
-        scheduler.returned(second[0].0);
-        assert_eq!(grants(&mut scheduler).len(), 1);
-    }
-
-    #[test]
-    fn classes_that_wait_take_turns() {
-        let mut scheduler = Scheduler::new(&demand(&[(CPU, 1.0)]));
-        let [a, b, c] = ["a", "b", "c"].map(|name| {
-            let class = scheduler.class(name, &demand(&[(CPU, 1.0)])).unwrap();
-            scheduler.wanted(class, 100);
-            class
-        });
-        let mut order = Vec::new();
-        for _ in 0..6 {
-            let [(lease, class)] = grants(&mut scheduler)[..] else { panic!("one at a time") };
-            scheduler.started(lease);
-            assert!(scheduler.must_yield(lease));
-            order.push(class);
-            scheduler.wanted(class, 100); // More of the same came meanwhile.
-            scheduler.returned(lease);
-        }
-        // The first wanted more before the others came.
-        assert_eq!(order, [a, a, b, c, a, b]);
-    }
-
-    #[test]
-    fn a_large_demand_is_not_starved_by_small_ones() {
-        let mut scheduler = Scheduler::new(&demand(&[(CPU, 2.0)]));
-        let small = scheduler.class("small", &demand(&[(CPU, 1.0)])).unwrap();
-        let large = scheduler.class("large", &demand(&[(CPU, 2.0)])).unwrap();
-        scheduler.wanted(small, 2);
-        let first = grants(&mut scheduler);
-        assert_eq!(first.len(), 2);
-        scheduler.wanted(large, 1);
-        scheduler.started(first[0].0);
-        scheduler.wanted(small, 9);
-        scheduler.returned(first[0].0);
-        assert!(grants(&mut scheduler).is_empty());
-        scheduler.returned(first[1].0);
-        assert_eq!(grants(&mut scheduler)[0].1, large);
-    }
-
-    /// Found by the simulator: what is free in parts was not seen to be too little.
-    #[test]
-    fn a_whole_gpu_is_not_starved_by_parts_of_gpus() {
-        let mut scheduler = Scheduler::new(&demand(&[(GPU, 2.0)]));
-        let half = scheduler.class("half", &demand(&[(GPU, 0.5)])).unwrap();
-        let whole = scheduler.class("whole", &demand(&[(GPU, 1.0)])).unwrap();
-        scheduler.wanted(half, 3);
-        let halves = grants(&mut scheduler);
-        for (lease, _) in &halves {
-            scheduler.started(*lease);
-        }
-        scheduler.wanted(whole, 1);
-        scheduler.wanted(half, 9);
-        scheduler.returned(halves[0].0);
-        assert_eq!(
-            grants(&mut scheduler),
-            [],
-            "a half is free of either GPU: a whole, but of none"
-        );
-        scheduler.returned(halves[1].0);
-        assert_eq!(grants(&mut scheduler)[0].1, whole);
-    }
-
-    #[test]
-    fn what_can_never_run_is_refused_with_figures() {
-        let mut scheduler = Scheduler::new(&demand(&[(CPU, 2.0)]));
-        let error = scheduler.class("f", &demand(&[(GPU, 2.0)])).unwrap_err();
-        assert_eq!(error.to_string(), "needs GPU: 2, this node has 0");
-        let error = scheduler.class("f", &demand(&[(CPU, 2.5)])).unwrap_err();
-        assert_eq!(error.to_string(), "needs CPU: 2.5, this node has 2");
-    }
-
-    #[test]
-    fn gpus_are_exclusive_and_parts_share_one() {
-        let mut scheduler = Scheduler::new(&demand(&[(GPU, 3.0)]));
-        let half = scheduler.class("half", &demand(&[(GPU, 0.5)])).unwrap();
-        let two = scheduler.class("two", &demand(&[(GPU, 2.0)])).unwrap();
-        scheduler.wanted(half, 1);
-        scheduler.wanted(two, 1);
-        scheduler.wanted(half, 2);
-        let ids: Vec<_> =
-            grants(&mut scheduler).iter().map(|(lease, _)| scheduler.gpu_ids(*lease)).collect();
-        assert_eq!(ids, [vec![0], vec![1, 2], vec![0]]);
-        scheduler.wanted(half, 3);
-        assert!(grants(&mut scheduler).is_empty());
-    }
-
-    #[test]
-    fn who_waits_does_not_take_a_gpu_beside_the_one_that_is_set_aside() {
-        let mut scheduler = Scheduler::new(&demand(&[(CPU, 2.0), (GPU, 2.0)]));
-        let class = scheduler.class("f", &demand(&[(CPU, 1.0), (GPU, 1.0)])).unwrap();
-        assert!(scheduler.lease_now(class).is_some());
-        scheduler.wanted(class, 1);
-        let lease = grants(&mut scheduler)[0].0;
-        assert_eq!(scheduler.lease_now(class), None);
-        scheduler.started(lease);
-    }
-
-    #[test]
-    fn a_blocked_task_lends_its_cpu_and_takes_it_back() {
-        let mut scheduler = Scheduler::new(&demand(&[(CPU, 1.0), ("disk", 1.0)]));
-        let parent = scheduler.class("parent", &demand(&[(CPU, 1.0), ("disk", 1.0)])).unwrap();
-        let child = scheduler.class("child", &demand(&[(CPU, 1.0)])).unwrap();
-        scheduler.wanted(parent, 1);
-        let parent_lease = grants(&mut scheduler)[0].0;
-        scheduler.wanted(child, 1);
-        assert!(grants(&mut scheduler).is_empty());
-        scheduler.blocked(parent_lease);
-        let child_lease = grants(&mut scheduler)[0].0;
-        scheduler.unblocked(parent_lease);
-        scheduler.wanted(child, 0);
-        scheduler.returned(child_lease);
-        scheduler.wanted(parent, 0);
-        scheduler.returned(parent_lease);
-        assert!(scheduler.resources().all(|(_, total, available)| total == available));
-    }
-
-    #[test]
-    fn amounts_are_checked() {
-        let mut demand = Demand::default();
-        let text = "the amount of `CPU` must be a number from 0 to 1,000,000,000";
-        assert_eq!(demand.set(CPU, -1.0).unwrap_err().to_string(), text);
-        assert_eq!(demand.set(CPU, f64::NAN).unwrap_err().to_string(), text);
-        let text = "more than one `GPU` must be a whole number of them";
-        assert_eq!(demand.set(GPU, 1.5).unwrap_err().to_string(), text);
     }
 }

@@ -3,6 +3,7 @@
 //! what a user could.
 
 pub(crate) mod answers;
+pub(crate) mod bundles;
 pub(crate) mod completion;
 pub(crate) mod objects;
 pub(crate) mod order;

@@ -3,6 +3,7 @@
 mod calls;
 pub(crate) mod dag;
 mod flow;
+mod groups;
 mod requests;
 
 use raybolt_core::plant::Plants;
@@ -11,7 +12,8 @@ use crate::rng::Rng;
 use crate::trace::{Trace, Verdict};
 
 /// The worlds a seed may choose from.
-const WORLDS: [fn(Rng, Plants, &mut Trace) -> Verdict; 3] = [calls::run, flow::run, requests::run];
+const WORLDS: [fn(Rng, Plants, &mut Trace) -> Verdict; 4] =
+    [calls::run, flow::run, requests::run, groups::run];
 
 /// Runs the world that the seed chooses.
 pub(crate) fn run(seed: u64, plants: Plants, trace: &mut Trace) -> Verdict {

@@ -39,8 +39,10 @@ impl World<'_> {
                 self.perform(effect)?;
             } else if let Some(effect) = self.scheduler.poll_effect() {
                 self.shared.trace.line(|| format!("scheduler: {effect:?}"));
-                let scheduler::Effect::Grant(lease, class) = effect;
-                self.granted(lease, class)?;
+                match effect {
+                    scheduler::Effect::Grant(lease, class) => self.granted(lease, class)?,
+                    scheduler::Effect::Ready(group) => unreachable!("nobody asked for {group:?}"),
+                }
             } else {
                 return Ok(());
             }
