@@ -11,6 +11,7 @@
 //! - [`owner`]: one per process; ids, reference counts, borrows, dependencies, retries.
 //! - [`scheduler`]: one per node; resources, leases, fair turns between classes of tasks.
 //! - [`fleet`]: one per node; which worker process runs what, and how much lies there at once.
+//! - [`kinds`]: which kind of worker process a lease needs, and which GPUs it sees.
 //! - [`placement`]: which bundle of a placement group goes to which node.
 //! - [`queue`]: one per actor; order of calls per caller, concurrency groups, cancellation.
 //! - [`objects`]: one per node; what lies where in its store, who reads it, what goes to disk.
@@ -18,6 +19,7 @@
 
 pub mod fleet;
 pub mod incarnations;
+pub mod kinds;
 pub mod objects;
 pub mod owner;
 pub mod placement;

@@ -30,18 +30,18 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use slotmap::{SlotMap, new_key_type};
-use thiserror::Error;
 
+pub use self::classes::{ClassSpec, Refused, Within};
 pub use self::demand::{
     Among, CPU, Demand, DemandError, GPU, Infeasible, MEMORY, UNIT, display_amount, display_units,
 };
 pub use self::groups::{GroupError, GroupKey, GroupSpec};
 pub use self::views::{BundleView, GroupState, GroupView, LeaseView};
 pub use super::owner::ClassId;
-use super::placement::Unplaceable;
 use crate::ids::JobId;
 use crate::plant::{Plant, Plants};
 
+mod classes;
 mod demand;
 mod gpus;
 mod groups;
@@ -51,6 +51,7 @@ mod tests;
 mod turns;
 mod views;
 
+use classes::Class;
 use gpus::Picks;
 use groups::Group;
 use stock::{CPU_INDEX, Names, Needs, Stock};
@@ -59,65 +60,6 @@ use turns::{Place, Turns};
 new_key_type! {
     /// Names a lease; never reused.
     pub struct LeaseKey;
-}
-
-/// Where tasks of a class may run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Within {
-    /// On what no group has set aside.
-    #[default]
-    Node,
-    /// In this bundle of a group.
-    Bundle(GroupKey, u32),
-    /// In any bundle of a group.
-    AnyBundle(GroupKey),
-}
-
-impl Within {
-    /// The group, if it is one.
-    pub fn group(self) -> Option<GroupKey> {
-        match self {
-            Within::Node => None,
-            Within::Bundle(group, _) | Within::AnyBundle(group) => Some(group),
-        }
-    }
-}
-
-/// A class as it is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct ClassSpec<'a> {
-    /// Its name, for messages and to keep functions apart.
-    pub name: &'a str,
-    /// What one of its tasks needs.
-    pub demand: &'a Demand,
-    /// Whose tasks they are.
-    pub job: JobId,
-    /// Where they may run.
-    pub within: Within,
-}
-
-/// Why tasks of a class can never run.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refused {
-    /// Nothing is large enough.
-    #[error(transparent)]
-    Infeasible(#[from] Infeasible),
-    /// The group has no bundle of that number.
-    #[error(
-        "asks for bundle {bundle} of its placement group, which has {bundles} (they count from 0)"
-    )]
-    NoBundle {
-        /// The number.
-        bundle: u32,
-        /// How many there are.
-        bundles: usize,
-    },
-    /// The group is gone.
-    #[error("belongs to a placement group that was removed")]
-    Removed,
-    /// The group will never be there.
-    #[error("belongs to a placement group that can never be placed: the group {0}")]
-    Never(Unplaceable),
 }
 
 /// What the shell has to do next.
@@ -147,22 +89,6 @@ pub struct Scheduler {
     waiting: Turns<Waiter>,
     effects: VecDeque<Effect>,
     plants: Plants,
-}
-
-#[derive(Debug)]
-struct Class {
-    name: String,
-    needs: Needs,
-    job: JobId,
-    within: Within,
-    wanted: usize,
-    /// Leases granted that have not taken a task yet.
-    starting: usize,
-    /// Leases that are out.
-    out: usize,
-    is_waiting: bool,
-    /// Its group was removed: it gets no more leases.
-    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -224,70 +150,6 @@ impl Scheduler {
     #[cfg(feature = "plant")]
     pub fn with_plants(total: &Demand, plants: Plants) -> Self {
         Scheduler { plants, ..Self::new(total) }
-    }
-
-    /// The class of this name and demand, of the first job and no group.
-    ///
-    /// # Errors
-    /// When this node can never meet the demand.
-    pub fn class(&mut self, name: &str, demand: &Demand) -> Result<ClassId, Infeasible> {
-        let spec = ClassSpec { name, demand, job: JobId(0), within: Within::Node };
-        self.class_of(spec).map_err(|refused| match refused {
-            Refused::Infeasible(infeasible) => infeasible,
-            other => unreachable!("no group, and yet it {other}"),
-        })
-    }
-
-    /// The class that was asked for; the same one for equal questions.
-    ///
-    /// # Errors
-    /// When tasks of it can never run.
-    pub fn class_of(&mut self, spec: ClassSpec<'_>) -> Result<ClassId, Refused> {
-        let ClassSpec { name, demand, job, within } = spec;
-        let known = self.by_demand.get(&(job, within)).and_then(|names| names.get(name));
-        if let Some(class) = known.and_then(|demands| demands.get(demand)) {
-            return Ok(*class);
-        }
-        let needs = self.check(demand, within)?;
-        let class = Class {
-            name: name.into(),
-            needs,
-            job,
-            within,
-            wanted: 0,
-            starting: 0,
-            out: 0,
-            is_waiting: false,
-            is_over: false,
-        };
-        let id = match self.released.pop() {
-            Some(id) => {
-                self.classes[id.0 as usize] = class;
-                id
-            }
-            None => {
-                self.classes.push(class);
-                ClassId(self.classes.len() as u32 - 1)
-            }
-        };
-        if let Some(group) = within.group() {
-            self.groups[group].classes.push(id);
-        }
-        let names = self.by_demand.entry((job, within)).or_default();
-        names.entry(name.to_owned()).or_default().insert(demand.clone(), id);
-        Ok(id)
-    }
-
-    /// The group of a class was removed, no lease of it is out, and no task of it will be queued again: its
-    /// id may name another one. Says whether that is so as far as leases go.
-    pub fn release(&mut self, id: ClassId) -> bool {
-        let class = &mut self.classes[id.0 as usize];
-        let is_free = class.is_over && class.out == 0 && !class.is_waiting;
-        if is_free {
-            class.name = String::new();
-            self.released.push(id);
-        }
-        is_free
     }
 
     /// This many tasks of the class are queued now.

@@ -5,9 +5,7 @@ use thiserror::Error;
 
 use super::demand::{Among, Demand, Infeasible};
 use super::stock::{GPU_INDEX, Needs, Stock};
-use super::{
-    ClassId, Effect, Refused, Scarce, Scheduler, Served, Source, Waiter, Within, note_scarce,
-};
+use super::{ClassId, Effect, Scarce, Scheduler, Served, Source, Waiter, note_scarce};
 use crate::calls::placement::{self, PlacementStrategy, Unplaceable};
 use crate::ids::JobId;
 use crate::plant::Plant;
@@ -178,70 +176,5 @@ impl Scheduler {
             }
         }
         group.stocks = stocks.into_iter().flatten().collect();
-    }
-
-    /// The demand by numbers, if it can ever be met there.
-    pub(super) fn check(&self, demand: &Demand, within: Within) -> Result<Needs, Refused> {
-        let group = match within.group() {
-            None => None,
-            Some(key) => Some(self.groups.get(key).ok_or(Refused::Removed)?),
-        };
-        if let Some(never) = group.and_then(|group| group.never.clone()) {
-            return Err(Refused::Never(never));
-        }
-        let has = match (within, group) {
-            (Within::Bundle(_, bundle), Some(group)) => {
-                let index = bundle as usize;
-                let bundles = group.demands.len();
-                let has = group.demands.get(index).ok_or(Refused::NoBundle { bundle, bundles })?;
-                Has::Bundle(index, has)
-            }
-            (_, Some(group)) => Has::any_of(&group.demands, demand),
-            (_, None) => Has::Node(&self.idle),
-        };
-        let lacks = |(name, needed): (&str, i64)| {
-            let (total, among) = match &has {
-                Has::Bundle(index, has) => (has.amount(name), Among::Bundle(*index)),
-                Has::Largest(bundles) => {
-                    let largest = bundles.iter().map(|bundle| bundle.amount(name)).max();
-                    (largest.unwrap_or(0), Among::Bundles)
-                }
-                Has::Node(idle) => {
-                    let index = (0..self.names.len()).find(|index| self.names.name(*index) == name);
-                    (index.map_or(0, |index| idle.total(index)), Among::Nodes)
-                }
-            };
-            let resource = name.to_owned();
-            (needed > total).then_some(Infeasible { resource, needed, total, among })
-        };
-        if let Some(infeasible) = demand.iter().find_map(lacks) {
-            return Err(infeasible.into());
-        }
-        Ok(self.names.needs(demand).expect("the node has some of each"))
-    }
-}
-
-/// What there is for a class at most.
-enum Has<'a> {
-    Node(&'a Stock),
-    Bundle(usize, &'a Demand),
-    /// Of none of these alone is there enough of some resource.
-    Largest(&'a [Demand]),
-}
-
-impl<'a> Has<'a> {
-    /// The bundle that lacks least of what is demanded.
-    fn any_of(bundles: &'a [Demand], demand: &Demand) -> Self {
-        let exceeds =
-            |name: &str, needed| bundles.iter().all(|bundle| bundle.amount(name) < needed);
-        if demand.iter().any(|(name, needed)| exceeds(name, needed)) {
-            return Has::Largest(bundles);
-        }
-        let lacking = |bundle: &Demand| {
-            demand.iter().filter(|(name, needed)| bundle.amount(name) < *needed).count()
-        };
-        let best = (0..bundles.len()).min_by_key(|index| lacking(&bundles[*index]));
-        let best = best.expect("a group has bundles");
-        Has::Bundle(best, &bundles[best])
     }
 }
