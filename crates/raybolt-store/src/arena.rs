@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use raybolt_core::calls::objects::{ALIGN, CAPACITY_BYTES_MAX, Region};
 use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate, memfd_create,
+    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
 };
 
 use crate::copy::copy;
@@ -48,6 +48,11 @@ impl Arena {
     /// How large it is.
     pub fn capacity_bytes(&self) -> u64 {
         self.capacity_bytes
+    }
+
+    /// How much of it takes memory: pages that were written once, whether or not something lies there now.
+    pub fn resident_bytes(&self) -> u64 {
+        fstat(&self.file).map_or(0, |stat| u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
     }
 
     pub(crate) fn map(&self) -> &Arc<Map> {

@@ -101,6 +101,24 @@ impl Map {
         Ok(())
     }
 
+    /// Gives the whole pages of `region`, in which there is nothing, back to the system. By STORE-1 it must
+    /// have been admitted to the caller.
+    pub(crate) fn discard(&self, region: Region) -> io::Result<()> {
+        let Some(range) = self.range(region) else { return Ok(()) };
+        let page = rustix::param::page_size();
+        let pages = range.start.next_multiple_of(page)..range.end / page * page;
+        if pages.is_empty() {
+            return Ok(());
+        }
+        for step in pages.start / STEP_BYTES..pages.end.div_ceil(STEP_BYTES) {
+            self.present[step].store(false, Ordering::Relaxed);
+        }
+        // SAFETY: the range is inside the map, and only the caller has it: its bytes mean nothing.
+        Ok(unsafe {
+            madvise(self.start.as_ptr().add(pages.start).cast(), pages.len(), Advice::LinuxRemove)
+        }?)
+    }
+
     fn is_present(&self, step: usize) -> bool {
         self.present[step].load(Ordering::Relaxed)
     }

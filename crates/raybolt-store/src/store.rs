@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::objects::{
-    self, Key, Objects, PinNow, Purpose, Region, SealError, Standing, Ticket, Usage,
+    self, Key, ObjectReport, Objects, PinNow, Purpose, Region, SealError, Standing, Ticket, Usage,
+    WaitReport,
 };
 use raybolt_core::ids::ProcessId;
 
@@ -18,6 +19,11 @@ use crate::error::{PinError, PutError};
 use crate::map::Claim;
 use crate::mapped::Mapped;
 use crate::wait::{Asked, Shared};
+
+/// Shorter runs of free room keep their pages.
+const TRIM_BYTES_MIN: u64 = 1 << 20;
+/// So much at a time is not to be had for others while its pages are given back.
+const TRIM_BYTES_MAX: u64 = 64 << 20;
 
 /// What a store may take.
 #[derive(Debug, Clone)]
@@ -254,6 +260,41 @@ impl Store {
     /// Who has the room, and what lies on disk: exact.
     pub fn usage(&self) -> Usage {
         self.shared.tell(|machine| machine.usage())
+    }
+
+    /// How much memory the arena takes: pages that were written once are kept, since new ones cost several
+    /// times a copy; see [`Store::trim`].
+    pub fn resident_bytes(&self) -> u64 {
+        self.arena.resident_bytes()
+    }
+
+    /// Gives pages in which nothing lies back to the system; for a store that has had little to do for long.
+    /// Puts go on meanwhile.
+    ///
+    /// # Errors
+    /// When the system does not take them.
+    pub fn trim(&self) -> io::Result<()> {
+        let mut from = 0;
+        let take = |from| {
+            self.shared.tell(|machine| machine.idle_taken(from, TRIM_BYTES_MIN, TRIM_BYTES_MAX))
+        };
+        while let Some((ticket, region)) = take(from) {
+            let outcome = self.shared.map().discard(region);
+            self.shared.tell(|machine| machine.given_up(ticket));
+            outcome?;
+            from = region.offset + region.bytes;
+        }
+        Ok(())
+    }
+
+    /// Up to `count` objects, for whoever watches.
+    pub fn reports(&self, count: usize) -> Vec<ObjectReport> {
+        self.shared.tell(|machine| machine.reports().take(count).collect())
+    }
+
+    /// All who wait for room or for an object, for whoever asks why.
+    pub fn wait_reports(&self) -> Vec<WaitReport> {
+        self.shared.tell(|machine| machine.wait_reports().collect())
     }
 
     /// The copies that were dropped to make room since this was asked last.

@@ -316,6 +316,27 @@ fn a_slab_is_filled_without_asking_and_its_objects_outlive_it() {
 }
 
 #[test]
+fn pages_are_kept_until_the_store_is_trimmed() {
+    let store = Store::open(Options::new(64 * MIB)).unwrap();
+    assert_eq!(store.resident_bytes(), 0, "an arena that nobody wrote takes no memory");
+    let object = |key: u64| vec![key as u8; 4 * MIB as usize];
+    (0..8).for_each(|key| store.put(Key(key), &object(key)).unwrap());
+    assert_eq!(store.resident_bytes(), 32 * MIB);
+    (0..8).filter(|key| *key != 3).for_each(|key| store.release(Key(key)));
+    assert_eq!(store.resident_bytes(), 32 * MIB);
+    (10..15).for_each(|key| store.put(Key(key), &object(key)).unwrap());
+    assert_eq!(store.resident_bytes(), 32 * MIB, "warm pages are used first");
+    (10..15).for_each(|key| store.release(Key(key)));
+    store.trim().unwrap();
+    assert_eq!(store.resident_bytes(), 4 * MIB);
+    assert_eq!(store.pin(Key(3)).unwrap()[..], object(3));
+    (20..28).for_each(|key| store.put(Key(key), &object(key)).unwrap());
+    (20..28).for_each(|key| assert_eq!(store.pin(Key(key)).unwrap()[..], object(key)));
+    assert_eq!(store.reports(100).len(), 9);
+    assert_eq!(store.wait_reports(), []);
+}
+
+#[test]
 fn what_is_no_arena_is_not_opened() {
     let dir = Dir::new();
     std::fs::create_dir_all(&dir.0).unwrap();

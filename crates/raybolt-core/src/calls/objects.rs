@@ -43,6 +43,7 @@
 
 mod files;
 mod pins;
+mod report;
 mod room;
 mod shelf;
 mod slab;
@@ -59,7 +60,8 @@ use std::time::Instant;
 
 pub use self::space::{ALIGN, CAPACITY_BYTES_MAX};
 pub use self::types::{
-    Effect, FileId, Key, Options, Purpose, Refusal, Region, SealError, Standing, Ticket, Usage,
+    Effect, FileId, Key, ObjectReport, Options, Purpose, Refusal, Region, SealError, Standing,
+    Ticket, Usage, WaitReport, Whereabouts,
 };
 
 use self::files::{Files, OnDisk};
@@ -260,43 +262,6 @@ impl Objects {
         let rooms = self.waiting.values().filter_map(|wait| wait.deadline);
         let pins = self.pin_waits.values().flatten().map(|wait| wait.deadline);
         rooms.chain(pins).min()
-    }
-
-    /// Whether there is an object that is wanted.
-    pub fn contains(&self, key: Key) -> bool {
-        self.objects.get(&key).is_some_and(|object| !object.is_released)
-    }
-
-    /// How long an object is.
-    pub fn object_bytes(&self, key: Key) -> Option<u64> {
-        self.objects.get(&key).map(|object| object.bytes)
-    }
-
-    /// Who has the room, and what lies on disk.
-    pub fn usage(&self) -> Usage {
-        let used_bytes = self.space.used_bytes();
-        let pin_waits: usize = self.pin_waits.values().map(Vec::len).sum();
-        let rooms = self.waiting.keys().filter(|(rank, _)| *rank == Rank::New).count();
-        Usage {
-            capacity_bytes: self.space.capacity_bytes(),
-            used_bytes,
-            object_bytes: used_bytes - self.writing_bytes - self.slab_bytes,
-            pinned_bytes: self.pinned_bytes,
-            writing_bytes: self.writing_bytes,
-            slab_bytes: self.slab_bytes,
-            objects: self.objects.len() as u64,
-            spilled_objects: self.spilled_objects,
-            spilled_bytes: self.spilled_bytes,
-            files: self.files.len() as u64,
-            file_bytes: self.files.bytes(),
-            slabs: self.slabs,
-            waiting: (pin_waits + rooms) as u64,
-        }
-    }
-
-    /// Room that nobody has, in order of offsets: whose pages may be given back to the system.
-    pub fn free_regions(&self) -> impl Iterator<Item = Region> {
-        self.space.free_runs().map(|(offset, bytes)| Region { offset, bytes })
     }
 
     fn insert(&mut self, key: Key, block: Block, bytes: u64, standing: Standing) {

@@ -26,6 +26,22 @@ impl Objects {
         Some((ticket, self.open_room(ticket, purpose, block, bytes)))
     }
 
+    /// Takes room that nobody uses, `from` some offset on and at most so much of it, to give its pages back to
+    /// the system; then it has to be [`Objects::given_up`]. Nothing goes to make it, and nobody waits for it.
+    pub fn idle_taken(
+        &mut self,
+        from: u64,
+        bytes_min: u64,
+        bytes_max: u64,
+    ) -> Option<(Ticket, Region)> {
+        if !self.waiting.is_empty() {
+            return None;
+        }
+        let block = self.space.take_run(from, bytes_min, bytes_max)?;
+        let (ticket, bytes) = (self.ticket(), self.space.bytes(&block));
+        Some((ticket, self.open_room(ticket, Purpose::Object, block, bytes)))
+    }
+
     /// Whoever waits under `ticket`, or has room under it that holds no object, wants it no more.
     pub fn given_up(&mut self, ticket: Ticket) {
         if self.waiting.remove(&(Rank::New, ticket)).is_none() && !self.give_up_pin(ticket) {

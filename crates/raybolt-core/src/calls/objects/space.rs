@@ -90,10 +90,24 @@ impl Space {
         let units = units_of(bytes)?;
         let index = self.find(units)?;
         self.unshelve(index);
-        self.cut(index, units);
-        self.nodes[index as usize].is_free = false;
-        self.used += units;
-        Some(Block(index))
+        Some(self.occupy(index, units))
+    }
+
+    /// Takes the first run of at least `bytes_min` that is free and begins at `from` or later, or as much of
+    /// it as `bytes_max`. Walks over all blocks.
+    pub(super) fn take_run(&mut self, from: u64, bytes_min: u64, bytes_max: u64) -> Option<Block> {
+        let (units_min, units_max) = (units_of(bytes_min)?, units_of(bytes_max)?);
+        let mut index = self.lowest();
+        while let Some(node) = self.nodes.get(index as usize) {
+            let is_after = u64::from(node.start) * ALIGN >= from;
+            if node.is_free && is_after && node.units >= units_min {
+                let units = node.units.min(units_max);
+                self.unshelve(index);
+                return Some(self.occupy(index, units));
+            }
+            index = node.above;
+        }
+        None
     }
 
     /// Takes `block` back, and joins it with free neighbours.
@@ -202,12 +216,15 @@ impl Space {
         None
     }
 
-    /// Leaves `units` in a block that is in no bin; the rest becomes a free block.
-    fn cut(&mut self, index: u32, units: u32) {
+    /// Takes the first `units` of a block that is in no bin; the rest becomes a free block.
+    fn occupy(&mut self, index: u32, units: u32) -> Block {
         if self.nodes[index as usize].units > units {
             let rest = self.insert_above(index, units);
             self.shelve(rest);
         }
+        self.nodes[index as usize].is_free = false;
+        self.used += units;
+        Block(index)
     }
 
     /// Shortens a block to `units` and makes a block, in no bin, of what was above.
@@ -343,6 +360,27 @@ mod tests {
         }
         assert_eq!(Space::new(0).take(1), None);
         assert_eq!(Space::new(1 << 20).take(u64::MAX), None);
+    }
+
+    #[test]
+    fn free_runs_can_be_taken_in_order() {
+        let mut space = Space::new(64 * 10);
+        let blocks: Vec<_> = (0..10).filter_map(|_| space.take(64)).collect();
+        for (index, block) in blocks.into_iter().enumerate() {
+            if [1, 4, 5, 6, 9].contains(&index) {
+                space.give_back(block);
+            }
+        }
+        let mut from = 0;
+        let mut runs = Vec::new();
+        while let Some(block) = space.take_run(from, 64, 128) {
+            from = space.offset(&block) + space.bytes(&block);
+            runs.push((space.offset(&block) / 64, space.bytes(&block) / 64));
+            space.give_back(block);
+        }
+        assert_eq!(runs, [(1, 1), (4, 2), (9, 1)]);
+        assert_eq!(space.take_run(0, 256, 512), None);
+        assert_eq!(space.used_bytes(), 5 * 64);
     }
 
     #[test]

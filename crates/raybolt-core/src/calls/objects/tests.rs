@@ -202,6 +202,37 @@ fn who_waits_too_long_hears_who_has_the_room() {
 }
 
 #[test]
+fn whoever_asks_hears_what_lies_where_and_who_waits() {
+    let mut node = Node::new(2);
+    node.put(1, 1);
+    node.put(2, 1);
+    let ticket = node.want(1);
+    node.objects.spilled(FileId(1));
+    assert_eq!(node.objects.pinned_now(WORKER, Key(1)), PinNow::OnDisk);
+    node.objects.given_up(ticket);
+    node.put(3, 2);
+    assert_eq!(node.objects.pinned_now(WORKER, Key(3)), PinNow::Pinned(region(0, 2)));
+    node.objects.released(Key(3));
+    node.want(1);
+    let deadline = node.after(1);
+    node.objects.pin_wanted(WORKER, Key(2), deadline);
+    let waits = [WaitReport::Object(WORKER, Key(2)), WaitReport::Room(ALIGN)];
+    assert_eq!(node.objects.wait_reports().collect::<Vec<_>>(), waits);
+    assert_eq!(node.objects.usage().waiting, 2);
+    let mut reports: Vec<_> = node.objects.reports().collect();
+    reports.sort_by_key(|report| report.key);
+    let report = |key, units, whereabouts, pins, is_released| ObjectReport {
+        key: Key(key),
+        bytes: units * ALIGN,
+        whereabouts,
+        pins,
+        is_released,
+    };
+    let on_disk = |key| report(key, 1, Whereabouts::Disk, 0, false);
+    assert_eq!(reports, [on_disk(1), on_disk(2), report(3, 2, Whereabouts::Memory, 1, true)]);
+}
+
+#[test]
 fn what_can_never_fit_is_refused_at_once() {
     let mut node = Node::new(2);
     let ticket = node.want(3);

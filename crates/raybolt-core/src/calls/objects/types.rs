@@ -170,6 +170,45 @@ pub struct Usage {
     pub waiting: u64,
 }
 
+/// Where an object lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whereabouts {
+    /// In the arena.
+    Memory,
+    /// In a spill file.
+    Disk,
+    /// In the arena, on its way to a file.
+    Spilling,
+    /// In a spill file, on its way to the arena.
+    Restoring,
+}
+
+/// One object, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectReport {
+    /// Its name.
+    pub key: Key,
+    /// How long it is.
+    pub bytes: u64,
+    /// Where it lies.
+    pub whereabouts: Whereabouts,
+    /// How many pins it has.
+    pub pins: u32,
+    /// Whether its owner wants it no more, so that it lives only until its last pin goes.
+    pub is_released: bool,
+}
+
+/// One who waits, for whoever asks why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitReport {
+    /// For room for a new object.
+    Room(u64),
+    /// For room for a slab of a process.
+    Slab(ProcessId, u64),
+    /// For an object to come back from disk for a process.
+    Object(ProcessId, Key),
+}
+
 impl Usage {
     /// Room that nobody has.
     pub fn free_bytes(&self) -> u64 {
