@@ -165,6 +165,9 @@ impl World {
         }
         self.hear();
         self.check();
+        // Nothing has changed since: whoever can be served has been.
+        self.machine.deadlines_passed(self.now);
+        assert_eq!(self.machine.poll_effect(), None, "OBJ-5");
     }
 
     fn want(&mut self, purpose: Purpose, bytes: u64) -> Ticket {
@@ -278,6 +281,11 @@ impl World {
     fn check(&self) {
         for (_, key, region) in &self.pins {
             self.assert_bytes(*key, *region);
+        }
+        for wait in self.machine.waiting.values() {
+            if let Want::Restore(key) = wait.want {
+                assert!(self.machine.pin_waits.contains_key(&key), "nobody wants {key:?} back");
+            }
         }
         let usage = self.machine.usage();
         let pinned: BTreeMap<_, _> = self.pins.iter().map(|(_, key, to)| (*key, *to)).collect();
