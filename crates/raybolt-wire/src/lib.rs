@@ -7,17 +7,21 @@
 //! - [`frame`]: how messages are told apart in a stream.
 //! - [`secret`], [`handshake`]: how two processes find out that they belong to one session.
 //! - [`door`], [`knock`]: where a session lets its own in, and how they get there.
+//! - [`link`](mod@link): frames between two sides that never make each other wait.
+//! - [`credit`]: how a receiver keeps a sender from running ahead.
 //!
 //! This crate knows how things look as bytes. It does not know what a message means: that is the
 //! business of `raybolt-core`.
 
 #![warn(missing_docs)]
 
+pub mod credit;
 pub mod door;
 pub mod envelope;
 pub mod frame;
 pub mod handshake;
 pub mod knock;
+pub mod link;
 pub mod message;
 pub mod secret;
 mod size;
