@@ -201,3 +201,46 @@ fn the_socket_is_nobody_elses() {
     let house = House::open(Limits::default());
     assert_eq!(std::fs::metadata(house.socket()).unwrap().mode() & 0o777, 0o600);
 }
+
+/// Runs `act` on a thread of another user; only root can have one, so others skip what needs it.
+fn as_somebody_else<R: Send>(act: impl FnOnce() -> R + Send) -> Option<R> {
+    let nobody = rustix::fs::Uid::from_raw(65_534);
+    let act = || rustix::thread::set_thread_uid(nobody).is_ok().then(act);
+    std::thread::scope(|scope| scope.spawn(act).join().unwrap())
+}
+
+/// Lets other users get at what the house keeps from them.
+fn throw_open(house: &House<impl Sized>) {
+    use std::os::unix::fs::PermissionsExt;
+    let everybody = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(house.socket().parent().unwrap(), everybody(0o777)).unwrap();
+    if house.socket().exists() {
+        std::fs::set_permissions(house.socket(), everybody(0o666)).unwrap();
+    }
+}
+
+#[test]
+fn another_user_is_not_let_in_even_where_the_files_allow_it() {
+    let house = House::open(Limits::default());
+    throw_open(&house);
+    let socket = house.socket();
+    let said = as_somebody_else(|| last_words(&UnixStream::connect(socket).unwrap()));
+    if let Some(said) = said {
+        assert_eq!(said, b"");
+        house.still_works();
+        assert_eq!(house.door.stats().foreign, 1);
+    }
+}
+
+#[test]
+fn a_socket_of_another_user_is_not_spoken_to() {
+    let house = House::new();
+    throw_open(&house);
+    let socket = house.socket();
+    let bind = || std::os::unix::net::UnixListener::bind(socket).unwrap();
+    if let Some(_listener) = as_somebody_else(bind) {
+        throw_open(&house);
+        let error = knock(house.socket(), &identity(), WORKER, soon()).unwrap_err();
+        assert!(matches!(error, KnockError::Foreign { theirs: 65_534, .. }), "{error}");
+    }
+}
