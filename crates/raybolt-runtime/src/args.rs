@@ -6,9 +6,9 @@ use raybolt_core::calls::owner::ObjectKey;
 use raybolt_wire::Value;
 use raybolt_wire::value::EncodeError;
 
-use crate::error::Error;
-use crate::object::ObjectRef;
-use crate::processes::parcel::{self, Unreadable};
+use crate::error::{Error, Kind};
+use crate::object::{AnyObject, Lazy, ObjectRef};
+use crate::processes::parcel::{self, Piece, Unreadable};
 
 /// One argument of a call: a value, or a reference to an object that has it, or will have it.
 #[derive(Clone)]
@@ -61,24 +61,19 @@ pub enum Held<T> {
     Shared(ObjectRef<T>),
 }
 
-impl<T: Clone> Held<T> {
+/// Why no argument is missing.
+const THERE: &str = "a task starts only when its arguments are there";
+
+impl<T: Value> Held<T> {
     /// The value; copied if others may read it too.
     pub fn into_owned(self) -> T {
         match self {
             Held::Own(value) => value,
-            // Nobody else can reach it: no copy.
-            Held::Shared(object) if std::sync::Arc::strong_count(&object.0) == 1 => {
-                match std::sync::Arc::try_unwrap(object.0) {
-                    Ok(object) => Self::expect_ok(object.slot.into_inner()),
-                    Err(shared) => Self::expect_ok(shared.slot.get().cloned()),
-                }
+            Held::Shared(object) => {
+                let value = object.take().unwrap_or_else(|| unreachable!("{THERE}"));
+                value.unwrap_or_else(|_| unreachable!("{THERE}"))
             }
-            Held::Shared(object) => Self::expect_ok(object.0.slot.get().cloned()),
         }
-    }
-
-    fn expect_ok(result: Option<Result<T, Error>>) -> T {
-        result.and_then(Result::ok).expect("a task starts only when its arguments are there")
     }
 }
 
@@ -88,10 +83,13 @@ impl<T> Deref for Held<T> {
     fn deref(&self) -> &T {
         match self {
             Held::Own(value) => value,
-            Held::Shared(object) => {
-                let value = object.0.slot.get().and_then(|result| result.as_ref().ok());
-                value.expect("a task starts only when its arguments are there")
-            }
+            Held::Shared(object) => match object.0.slot.get() {
+                Some(Ok(Lazy::Here(value))) => value,
+                Some(Ok(Lazy::Encoded(_))) => {
+                    unreachable!("what comes from another process is a value of its own")
+                }
+                _ => unreachable!("{THERE}"),
+            },
         }
     }
 }
@@ -132,13 +130,16 @@ impl<T: Value> Arg<T> {
         }
     }
 
-    fn pack(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        match self {
-            Arg::Value(value) => parcel::put(value, out),
-            Arg::Object(object) => match object.0.slot.get() {
-                Some(Ok(value)) => parcel::put(value, out),
-                _ => unreachable!("a task starts only when its arguments are there"),
-            },
+    fn pack(&self, task: &str, form: Form, out: &mut Vec<u8>) -> Result<(), Error> {
+        match (self, form) {
+            (Arg::Value(value), _) => parcel::put(value, out).map_err(|error| {
+                Error::new(Kind::Encode { task: task.into(), because: error.to_string() })
+            }),
+            (Arg::Object(object), Form::References) if object.0.hold.is_of_session() => {
+                parcel::put_piece(Piece::Reference(object.id()), out);
+                Ok(())
+            }
+            (Arg::Object(object), _) => object.0.pack(out),
         }
     }
 
@@ -158,6 +159,16 @@ impl<T: Value> Arg<T> {
     }
 }
 
+/// How objects among the arguments travel.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As their values, which are there.
+    Values,
+    /// As their ids: the driver puts the values in their place.
+    References,
+}
+
 /// The arguments of one call: a tuple of [`Arg`]s.
 pub trait Arguments: Clone + Send + Sync + 'static {
     /// The same as the function receives them.
@@ -175,9 +186,9 @@ pub trait Arguments: Clone + Send + Sync + 'static {
     fn check(&self) -> Result<(usize, usize), EncodeError>;
     /// The arguments, once all of them are there.
     fn hold(self) -> Self::Held;
-    /// Appends their bytes, once all of them are there.
+    /// Appends their bytes.
     #[doc(hidden)]
-    fn pack(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+    fn pack(&self, task: &str, form: Form, out: &mut Vec<u8>) -> Result<(), Error>;
     /// Reads them back.
     #[doc(hidden)]
     fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable>;
@@ -220,9 +231,9 @@ macro_rules! arguments {
             }
 
             #[allow(unused_variables, reason = "no arguments, no bytes")]
-            fn pack(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+            fn pack(&self, task: &str, form: Form, out: &mut Vec<u8>) -> Result<(), Error> {
                 let ($($name,)*) = self;
-                $($name.pack(out)?;)*
+                $($name.pack(task, form, out)?;)*
                 Ok(())
             }
 

@@ -8,15 +8,15 @@ use raybolt_core::calls::owner::{ClassId, Submit, Target};
 use raybolt_core::calls::scheduler::Demand;
 use raybolt_wire::Value;
 
-use crate::args::{Arguments, Held};
+use crate::args::Arguments;
 use crate::context;
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
 use crate::job::{Function, Job, Step, TaskJob, task_name};
-use crate::object::{AnyObject, ObjectRef};
+use crate::object::{AnyObject, Lazy, ObjectRef};
 use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
 use crate::output::{Cells, Output};
-use crate::session::{self, Session};
+use crate::session::{self, Place, Session};
 use crate::slot::{Slot, Waiter};
 
 /// Submits a task; what it returns will be in the references. What is wrong with the call itself is
@@ -52,6 +52,10 @@ fn try_submit<A: Arguments, O: Output>(
     cells.configure(&options);
     let needs = args.needs(session.epoch)?.into_boxed_slice();
     let place = cells.clone();
+    if let Place::Driver(upstream) = &session.place {
+        upstream.submit(function, &options, &args, &cells, run)?;
+        return Ok(refs);
+    }
     let job = TaskJob { function, args, cells, run, options: options.clone() };
     let mut job: Option<Box<dyn Job>> = Some(Box::new(job));
     let submitted = session.act(|hub| {
@@ -126,6 +130,9 @@ pub fn put<T: Value>(value: T) -> Result<ObjectRef<T>> {
         Error::new(Kind::Encode { task: "put".into(), because: error.to_string() })
     })?;
     session::with(|session| {
+        if let Place::Driver(upstream) = &session.place {
+            return upstream.put(session, value);
+        }
         ObjectRef::stored(session, value, bytes, |hub| {
             hub.check_room(bytes)?;
             hub.copies += 1;
@@ -172,9 +179,9 @@ impl<T: Value> Get for &ObjectRef<T> {
 
     fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<T> {
         if let Some(result) = self.0.slot.get() {
-            return result.clone();
+            return read(result);
         }
-        wait_for(self, deadline)?.clone()
+        read(wait_for(self, deadline)?)
     }
 }
 
@@ -210,10 +217,7 @@ impl<T: Value> Get for ObjectRef<T> {
         if !self.0.slot.is_set() {
             wait_for(&self, deadline)?.as_ref().map(drop).map_err(Clone::clone)?;
         }
-        match self.error() {
-            Some(error) => Err(error),
-            None => Ok(Held::Shared(self).into_owned()),
-        }
+        self.take().expect("it is there: waited for a line ago")
     }
 }
 
@@ -245,6 +249,10 @@ get_tuple!(A B C D);
 get_tuple!(A B C D E);
 get_tuple!(A B C D E F);
 
+fn read<T: Value>(result: &Result<Lazy<T>>) -> Result<T> {
+    result.as_ref().map_err(Clone::clone).and_then(Lazy::read)
+}
+
 /// Waits until an object's value is there.
 pub(crate) fn settle<T: Value>(object: &ObjectRef<T>) -> Result<()> {
     match object.0.slot.get() {
@@ -257,13 +265,14 @@ pub(crate) fn settle<T: Value>(object: &ObjectRef<T>) -> Result<()> {
 fn wait_for<T: Value>(
     object: &ObjectRef<T>,
     deadline: Option<(Instant, Duration)>,
-) -> Result<&Result<T>> {
+) -> Result<&Result<Lazy<T>>> {
     let slot = &object.0.slot;
     session::with(|session| {
         let key = match object.key_in(session.epoch) {
             Ok(key) => key,
             Err(never) => return slot.get().ok_or(never),
         };
+        session.want(&*object.0);
         let may_run = deadline.is_none(); // What runs here cannot be left when the time is over.
         if may_run && !session.run_here(key) {
             session.run_call_here(key, || slot.is_set());
@@ -345,6 +354,7 @@ pub fn wait<T: Value>(
         if ready < num_returns {
             for object in objects.iter().filter(|object| !object.is_ready()) {
                 object.key_in(session.epoch)?;
+                session.want(&*object.0);
             }
             wait_for_some(session, &objects, num_returns, timeout.and_then(later));
         }
@@ -405,6 +415,9 @@ fn split<T>(mut objects: Vec<ObjectRef<T>>, num_returns: usize) -> Split<T> {
 pub fn cancel<T: Value>(object: &ObjectRef<T>) -> Result<()> {
     session::with(|session| {
         let Ok(key) = object.key_in(session.epoch) else { return };
+        if let Place::Driver(upstream) = &session.place {
+            return upstream.cancel(object.id());
+        }
         let task = session.lock().task_name(key);
         let error = Error::new(Kind::Cancelled { task });
         session.cancel(key, &error, || {

@@ -15,6 +15,8 @@ use slotmap::{Key, SlotMap};
 use crate::actor::AnyActor;
 use crate::error::{Error, Kind};
 use crate::job::Job;
+use crate::object::AnyObject;
+use crate::processes::lent::Lent;
 
 /// How far a message follows a chain of tasks that wait for each other.
 const WHY_DEPTH: usize = 8;
@@ -27,6 +29,8 @@ pub(crate) enum Todo {
     Place(Arc<dyn AnyActor>, LeaseKey),
     /// An argument of this task failed.
     Fail(TaskKey, Box<dyn Job>),
+    /// Nobody borrows this any more.
+    LetGo(Arc<dyn AnyObject>),
     /// The arguments of this call are ready.
     CallReady(Arc<dyn AnyActor>, TaskKey),
     /// An argument of this call failed.
@@ -55,6 +59,8 @@ pub(crate) struct Hub {
     pub(crate) scheduler: Scheduler,
     /// Without workers in one process.
     pub(crate) fleet: Fleet,
+    /// What other processes know of; nothing in one process.
+    pub(crate) lent: Lent,
     pub(crate) actors: SlotMap<ActorKey, Weak<dyn AnyActor>>,
     /// Actors that wait for a lease, by class; all others of that class are tasks.
     placing: BTreeMap<ClassId, VecDeque<Arc<dyn AnyActor>>>,
@@ -74,6 +80,7 @@ impl Hub {
             owner: Owner::new(),
             scheduler: Scheduler::new(resources),
             fleet: Fleet::new(),
+            lent: Lent::default(),
             actors: SlotMap::with_key(),
             placing: BTreeMap::new(),
             bytes: 0,
@@ -110,7 +117,10 @@ impl Hub {
                     todo.extend(self.actor(actor).map(|actor| Todo::CallFailed(actor, task)));
                 }
                 // The value went with the last handle: that is how the owner came to know.
-                owner::Effect::Free(_) => {}
+                owner::Effect::Free(object) => self.lent.forget(object),
+                owner::Effect::Unborrowed(object) => {
+                    todo.extend(self.lent.let_go(object).map(Todo::LetGo));
+                }
             }
         }
         while let Some(effect) = self.scheduler.poll_effect() {

@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use raybolt_core::calls::owner::ClassId;
 use raybolt_wire::work::Code;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Form};
 use crate::context::{self, Context, Within};
 use crate::error::{Error, Kind, TaskError};
+use crate::object::AnyObject;
 use crate::options::{RetryOn, TaskOptions};
 use crate::output::{Cells, Output};
 use crate::panics;
@@ -147,7 +149,13 @@ pub trait Job: Send + Sync {
     /// What names the task to those who read messages, if it is not its function.
     fn own_name(&self) -> Option<&str>;
     /// A worker process has answered: `Ok` with the values, or else the error.
-    fn answered(self: Box<Self>, attempt: u32, answer: Result<&[u8], Error>) -> Ended;
+    /// `keeps` are the objects that the values refer to.
+    fn answered(
+        self: Box<Self>,
+        attempt: u32,
+        answer: Result<&[u8], Error>,
+        keeps: Vec<Arc<dyn AnyObject>>,
+    ) -> Ended;
 }
 
 /// The job of a typed function.
@@ -211,36 +219,29 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
     }
 
     fn code(&self) -> Result<Code, Error> {
-        let foreign = |foreign: code::Foreign| {
-            Error::new(Kind::Invalid(format!(
-                "task `{}` cannot run in a worker: {foreign}",
-                self.name()
-            )))
-        };
-        let shell: fn(Incoming<'_>) -> Began = shell::<A, O>;
-        Ok(Code {
-            shell: code::offset_of(shell as *const () as usize).map_err(foreign)?,
-            body: code::offset_of(self.run as *const () as usize).map_err(foreign)?,
-            declared: code::offset_of_static(self.function).map_err(foreign)?,
-        })
+        code_of::<A, O>(self.function, self.run)
     }
 
     fn pack(&self, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.args.pack(out).map_err(|error| {
-            Error::new(Kind::Encode { task: self.name().into(), because: error.to_string() })
-        })
+        self.args.pack(self.name(), Form::Values, out)
     }
 
     fn own_name(&self) -> Option<&str> {
         self.options.settings().and_then(|set| set.name.as_deref())
     }
 
-    fn answered(self: Box<Self>, attempt: u32, answer: Result<&[u8], Error>) -> Ended {
+    fn answered(
+        self: Box<Self>,
+        attempt: u32,
+        answer: Result<&[u8], Error>,
+        keeps: Vec<Arc<dyn AnyObject>>,
+    ) -> Ended {
         let name = self.name();
         let unreadable = |error: Unreadable| {
             Error::new(Kind::Decode { task: name.into(), because: error.to_string() })
         };
         let output = answer.and_then(|mut bytes| O::unpack(&mut bytes).map_err(unreadable));
+        drop(keeps); // The values hold what they refer to themselves now.
         let retry = match output.as_ref().err().and_then(Error::task_error) {
             None => None,
             Some(_) => panics::catch(name, attempt, || self.retry()).unwrap_or_default(),
@@ -263,6 +264,22 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
             },
         })
     }
+}
+
+/// What names a function to another process of this executable.
+pub(crate) fn code_of<A: Arguments, O: Output>(
+    function: &'static Function,
+    run: fn(A::Held) -> Step<O>,
+) -> Result<Code, Error> {
+    let foreign = |foreign: code::Foreign| {
+        Error::new(Kind::Invalid(format!("`{}` cannot run in a worker: {foreign}", function.name)))
+    };
+    let shell: fn(Incoming<'_>) -> Began = shell::<A, O>;
+    Ok(Code {
+        shell: code::offset_of(shell as *const () as usize).map_err(foreign)?,
+        body: code::offset_of(run as *const () as usize).map_err(foreign)?,
+        declared: code::offset_of_static(function).map_err(foreign)?,
+    })
 }
 
 /// Runs a task that another process submitted, and answers it.

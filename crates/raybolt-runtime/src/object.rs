@@ -1,5 +1,6 @@
 //! Handles to objects, and the places where their values arrive.
 
+use std::any::Any;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -15,8 +16,10 @@ use slotmap::{Key, KeyData};
 
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
+use crate::processes::parcel;
+use crate::processes::raw::Encoded;
 use crate::session::{self, Session};
-use crate::slot::Slot;
+use crate::slot::{Slot, Waiter};
 
 /// A reference to an immutable value that is there, or will be: what a task returns at once.
 ///
@@ -28,7 +31,32 @@ pub struct ObjectRef<T>(pub(crate) Arc<Object<T>>);
 #[doc(hidden)]
 pub struct Object<T> {
     pub(crate) hold: Hold,
-    pub(crate) slot: Slot<Result<T>>,
+    pub(crate) slot: Slot<Result<Lazy<T>>>,
+}
+
+/// A value that is there.
+pub(crate) enum Lazy<T> {
+    /// As itself.
+    Here(T),
+    /// As bytes that nobody in this process has read: it came from another one, or lies in the store.
+    Encoded(Arc<Encoded>),
+}
+
+impl<T: Value> Lazy<T> {
+    /// The value: a copy, or what the bytes say.
+    pub(crate) fn read(&self) -> Result<T> {
+        match self {
+            Lazy::Here(value) => Ok(value.clone()),
+            Lazy::Encoded(encoded) => encoded.decode(),
+        }
+    }
+
+    pub(crate) fn into_value(self) -> Result<T> {
+        match self {
+            Lazy::Here(value) => Ok(value),
+            Lazy::Encoded(encoded) => encoded.decode(),
+        }
+    }
 }
 
 /// This process's hold on an object of its owner; lets go when dropped.
@@ -54,7 +82,7 @@ impl<T> ObjectRef<T> {
         admit: impl FnOnce(&mut Hub) -> Result<()>,
     ) -> Result<Self> {
         let object = Self::pending(session.epoch);
-        let first = object.0.slot.set(Ok(value)).is_ok();
+        let first = object.0.slot.set(Ok(Lazy::Here(value))).is_ok();
         debug_assert!(first, "nobody else has the object yet");
         let key = session.act(|hub| {
             admit(hub)?;
@@ -66,9 +94,18 @@ impl<T> ObjectRef<T> {
         Ok(object)
     }
 
+    /// A reference to a value that this worker has, under the id by which its driver knows it.
+    pub(crate) fn here(epoch: u32, id: u64, value: T) -> Self {
+        let slot = Slot::ready(Ok(Lazy::Here(value)));
+        let object = ObjectRef(Arc::new(Object { hold: Hold::new(epoch), slot }));
+        object.0.hold.set_id(id);
+        object
+    }
+
     /// A reference to a value, or an error, that belongs to no session.
     pub(crate) fn settled(result: Result<T>) -> Self {
-        ObjectRef(Arc::new(Object { hold: Hold::new(0), slot: Slot::ready(result) }))
+        let slot = Slot::ready(result.map(Lazy::Here));
+        ObjectRef(Arc::new(Object { hold: Hold::new(0), slot }))
     }
 
     /// Whether the value, or an error in its place, is there.
@@ -78,7 +115,7 @@ impl<T> ObjectRef<T> {
 
     /// The object's id, for messages: unique within the session.
     pub fn id(&self) -> u64 {
-        self.0.hold.key().data().as_ffi()
+        self.0.hold.id()
     }
 
     /// Its key at the owner of session `epoch`.
@@ -90,6 +127,20 @@ impl<T> ObjectRef<T> {
             let what = format!("object {:x}", self.id());
             Error::new(Kind::SessionEnded { what })
         })
+    }
+
+    /// The value, if it or an error is there: without a copy if nobody else can reach it.
+    pub(crate) fn take(self) -> Option<Result<T>>
+    where
+        T: Value,
+    {
+        match Arc::try_unwrap(self.0) {
+            Ok(object) => object.slot.into_inner().map(|result| result.and_then(Lazy::into_value)),
+            Err(shared) => shared
+                .slot
+                .get()
+                .map(|result| result.as_ref().map_err(Clone::clone).and_then(Lazy::read)),
+        }
     }
 
     /// The error that is there in place of the value.
@@ -129,7 +180,11 @@ impl<T: Value> IntoFuture for ObjectRef<T> {
     type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.0.slot.changed().await.clone() })
+        Box::pin(async move {
+            session::want(&*self.0);
+            let result = self.0.slot.changed().await;
+            result.as_ref().map_err(Clone::clone).and_then(Lazy::read)
+        })
     }
 }
 
@@ -143,21 +198,33 @@ impl<T: Value> IntoFuture for &ObjectRef<T> {
     }
 }
 
-/// A reference inside a value travels as its id: it is borrowed, not resolved.
-impl<T> Serialize for ObjectRef<T> {
+/// A reference inside a value travels as its id: it is borrowed, not resolved. One that belongs to no
+/// session travels with what it has.
+impl<T: Value> Serialize for ObjectRef<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let own = if self.0.hold.epoch == 0 { self.0.slot.get() } else { None };
+        let own = own.map(|result| result.as_ref().map_err(Clone::clone).and_then(Lazy::read));
+        if self.0.hold.epoch != 0 {
+            parcel::note(|| self.0.clone());
+        }
         let mut tuple = serializer.serialize_tuple(2)?;
-        tuple.serialize_element(&self.0.hold.epoch)?;
         tuple.serialize_element(&self.id())?;
+        tuple.serialize_element(&own)?;
         tuple.end()
     }
 }
 
-impl<'de, T> Deserialize<'de> for ObjectRef<T> {
+impl<'de, T: Value> Deserialize<'de> for ObjectRef<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let (_epoch, id) = <(u32, u64)>::deserialize(deserializer)?;
-        let message = "an object reference is read back only by the workers of its session";
-        Err(de::Error::custom(format_args!("{message} (object {id:x})")))
+        let (id, own) = <(u64, Option<Result<T>>)>::deserialize(deserializer)?;
+        if let Some(own) = own {
+            return Ok(ObjectRef::settled(own));
+        }
+        if !parcel::is_open() {
+            let message = "an object reference is read back only by the processes of its session";
+            return Err(de::Error::custom(format_args!("{message} (object {id:x})")));
+        }
+        session::reference(id).map_err(de::Error::custom)
     }
 }
 
@@ -170,6 +237,20 @@ impl Hold {
     pub(crate) fn key(&self) -> ObjectKey {
         // Written once, before anyone but the submitting thread sees the object.
         KeyData::from_ffi(self.key.load(Ordering::Relaxed)).into()
+    }
+
+    /// The number that other processes know it by.
+    pub(crate) fn id(&self) -> u64 {
+        self.key.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_of_session(&self) -> bool {
+        self.epoch != 0
+    }
+
+    /// A worker names the object; see [`upstream`](crate::processes::upstream).
+    pub(crate) fn set_id(&self, id: u64) {
+        self.key.store(id, Ordering::Relaxed);
     }
 
     /// The key, if the object belongs to session `epoch`.
@@ -193,27 +274,94 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if self.epoch != 0 && !self.key().is_null() {
-            session::release(self.epoch, self.key(), *self.size.get_mut());
+            session::release(self.epoch, self.id(), *self.size.get_mut());
         }
     }
 }
 
-/// An object whose type is not known here: for cancelling and failing.
+/// An object whose type is not known here.
 #[doc(hidden)]
 pub trait AnyObject: Send + Sync {
     fn key(&self) -> ObjectKey;
-    fn id(&self) -> u64 {
-        self.key().data().as_ffi()
-    }
+    /// The number that other processes know it by.
+    fn id(&self) -> u64;
+    /// Puts an error in place of the value; false if either is there already.
     fn fail(&self, error: Error) -> bool;
+    /// The error that is there in place of the value.
+    fn error(&self) -> Option<Error>;
+    fn is_ready(&self) -> bool;
+    /// Tells `waiter` when the value or an error is there; gives it back if one is.
+    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter>;
+    /// Appends the value, which is there, for another process.
+    fn pack(&self, out: &mut Vec<u8>) -> Result<()>;
+    /// The value, or its error, has come from another process; false if one is there already.
+    fn arrived(&self, value: Result<Arc<Encoded>>) -> bool;
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
-impl<T: Send + Sync> AnyObject for Object<T> {
+/// What lies in an object: a value, or bytes that only others know the type of.
+pub(crate) trait Stored: Send + Sync + Sized + 'static {
+    fn pack(&self, out: &mut Vec<u8>) -> Result<()>;
+    fn decode(encoded: &Arc<Encoded>) -> Result<Lazy<Self>>;
+}
+
+impl<T: Value> Stored for T {
+    fn pack(&self, out: &mut Vec<u8>) -> Result<()> {
+        parcel::put(self, out).map_err(|error| {
+            Error::new(Kind::Encode { task: "an object".into(), because: error.to_string() })
+        })
+    }
+
+    fn decode(encoded: &Arc<Encoded>) -> Result<Lazy<T>> {
+        if encoded.is_large() {
+            return Ok(Lazy::Encoded(encoded.clone())); // Read by those who want it, if they do.
+        }
+        encoded.decode().map(Lazy::Here)
+    }
+}
+
+impl<T: Stored> AnyObject for Object<T> {
     fn key(&self) -> ObjectKey {
         self.hold.key()
     }
 
+    fn id(&self) -> u64 {
+        self.hold.id()
+    }
+
     fn fail(&self, error: Error) -> bool {
         self.slot.set(Err(error)).is_ok()
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.slot.get().and_then(|result| result.as_ref().err()).cloned()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.slot.is_set()
+    }
+
+    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter> {
+        self.slot.watch(waiter)
+    }
+
+    fn pack(&self, out: &mut Vec<u8>) -> Result<()> {
+        match self.slot.get() {
+            Some(Ok(Lazy::Here(value))) => value.pack(out),
+            Some(Ok(Lazy::Encoded(encoded))) => {
+                encoded.put(out);
+                Ok(())
+            }
+            Some(Err(error)) => Err(error.clone()),
+            None => unreachable!("only what is there is packed"),
+        }
+    }
+
+    fn arrived(&self, value: Result<Arc<Encoded>>) -> bool {
+        !self.slot.is_set() && self.slot.set(value.and_then(|value| T::decode(&value))).is_ok()
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }

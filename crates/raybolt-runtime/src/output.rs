@@ -7,7 +7,7 @@ use raybolt_wire::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::object::{AnyObject, Object, ObjectRef};
+use crate::object::{AnyObject, Hold, Lazy, Object, ObjectRef};
 use crate::options::TaskOptions;
 use crate::processes::parcel::{self, Unreadable};
 
@@ -46,6 +46,10 @@ pub trait Cells: Clone + Send + Sync + 'static {
     /// Appends the values that lie here, or says which error does.
     #[doc(hidden)]
     fn pack(&self, task: &str, out: &mut Vec<u8>) -> Result<()>;
+    /// Shows each place, in order.
+    #[doc(hidden)]
+    #[allow(private_interfaces, reason = "part of no API")]
+    fn each(&self, see: &mut dyn FnMut(&Hold, Weak<dyn AnyObject>));
 }
 
 /// The usual output: one value.
@@ -106,7 +110,7 @@ impl<T: Value> Cell<T> {
     /// Puts the value here, unless an error is here already: cancelled, or past its deadline.
     fn put(&self, value: T) -> Result<usize> {
         let size = self.0.hold.size();
-        match self.0.slot.set(Ok(value)) {
+        match self.0.slot.set(Ok(Lazy::Here(value))) {
             Ok(()) => Ok(size),
             Err(_) => Err(self.error()),
         }
@@ -143,12 +147,14 @@ impl<T: Value> Cells for Cell<T> {
         vec![Arc::downgrade(&object)]
     }
 
-    fn pack(&self, task: &str, out: &mut Vec<u8>) -> Result<()> {
-        let result = self.0.slot.get().expect("packed when the task has ended");
-        let value = result.as_ref().map_err(Clone::clone)?;
-        parcel::put(value, out).map_err(|error| {
-            Error::new(Kind::Encode { task: task.into(), because: error.to_string() })
-        })
+    fn pack(&self, _task: &str, out: &mut Vec<u8>) -> Result<()> {
+        self.0.pack(out)
+    }
+
+    #[allow(private_interfaces, reason = "part of no API")]
+    fn each(&self, see: &mut dyn FnMut(&Hold, Weak<dyn AnyObject>)) {
+        let object: Arc<dyn AnyObject> = self.0.clone();
+        see(&self.0.hold, Arc::downgrade(&object));
     }
 }
 
@@ -216,6 +222,12 @@ macro_rules! several {
                 let ($($cell,)+) = self;
                 $($cell.pack(task, out)?;)+
                 Ok(())
+            }
+
+            #[allow(private_interfaces, reason = "part of no API")]
+            fn each(&self, see: &mut dyn FnMut(&Hold, Weak<dyn AnyObject>)) {
+                let ($($cell,)+) = self;
+                $($cell.each(see);)+
             }
         }
     };

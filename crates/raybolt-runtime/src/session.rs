@@ -22,7 +22,9 @@ use arc_swap::ArcSwapOption;
 use raybolt_core::calls::owner::{Attempt, Cancel, ObjectKey, Retry, Target, TaskKey};
 use raybolt_core::calls::queue::CallerId;
 use raybolt_core::calls::scheduler::{CPU, Demand, GPU, LeaseKey, UNIT};
+use raybolt_wire::Value;
 use serde::Serialize;
+use slotmap::KeyData;
 
 use crate::awaited::Awaited;
 use crate::context::{self, Context};
@@ -32,10 +34,12 @@ use crate::hub::{Claimed, Hub, Todo};
 use crate::job::{Began, Ended};
 use crate::lease::Server;
 use crate::names::Names;
+use crate::object::{AnyObject, ObjectRef};
 use crate::pool::{self, Pool};
-use crate::processes::leader::Party;
+use crate::processes::leader::{Leader, Party, Source};
 use crate::processes::node::Node;
 use crate::processes::start;
+use crate::processes::upstream::Upstream;
 use crate::slot::{Slot, Waiter};
 use crate::stream::Stalled;
 use crate::timer::Timer;
@@ -70,7 +74,7 @@ pub(crate) enum Place {
     /// In worker processes: this is their driver.
     Workers(Node),
     /// Wherever the driver sees fit: this is one of its workers.
-    Driver,
+    Driver(Upstream),
 }
 
 /// The session of this process, as the machinery sees it.
@@ -258,17 +262,38 @@ pub(crate) fn with<R>(with: impl FnOnce(&Arc<Session>) -> R) -> Result<R> {
 }
 
 /// This process's last handle to an object is gone.
-pub(crate) fn release(epoch: u32, key: ObjectKey, bytes: usize) {
+pub(crate) fn release(epoch: u32, id: u64, bytes: usize) {
     let released = with(|session| {
-        if session.epoch == epoch {
-            session.act(|hub| {
-                hub.bytes -= bytes as i64;
-                hub.owner.released(key);
-            });
+        if session.epoch != epoch {
+            return;
         }
+        if let Place::Driver(upstream) = &session.place {
+            return upstream.released(id);
+        }
+        session.act(|hub| {
+            hub.bytes -= bytes as i64;
+            hub.owner.released(KeyData::from_ffi(id).into());
+        });
     });
     // Without a session there is nothing to free.
     drop(released);
+}
+
+/// Somebody waits for an object: it shall come here, if it is elsewhere.
+pub(crate) fn want(object: &dyn AnyObject) {
+    // Without a session it never comes.
+    let _ = with(|session| session.want(object));
+}
+
+/// A reference that came from another process of the session, by its id.
+pub(crate) fn reference<T: Value>(id: u64) -> Result<ObjectRef<T>> {
+    with(|session| match &session.place {
+        Place::Driver(upstream) => Ok(upstream.borrow(session.epoch, id)),
+        Place::Workers(_) => session.lent(id).and_then(|object| session.typed(object)),
+        Place::Here => {
+            Err(Error::new(Kind::Invalid("a session in one process lends nothing".into())))
+        }
+    })?
 }
 
 /// Whether a session is running in this process.
@@ -352,9 +377,9 @@ pub fn gpu_ids() -> Vec<u32> {
 
 impl Session {
     /// The session of a worker process.
-    pub(crate) fn of_worker() -> Arc<Self> {
+    pub(crate) fn of_worker(upstream: Upstream) -> Arc<Self> {
         let width = std::thread::available_parallelism().map_or(1, usize::from);
-        let session = Session::new(&Demand::default(), None, width, Place::Driver);
+        let session = Session::new(&Demand::default(), None, width, Place::Driver(upstream));
         CURRENT.store(Some(session.clone()));
         session
     }
@@ -409,11 +434,12 @@ impl Session {
             match todo {
                 Todo::Serve(lease, class) => match &self.place {
                     Place::Workers(node) => node.serve(self, lease, class),
-                    Place::Here | Place::Driver => {
+                    Place::Here | Place::Driver(_) => {
                         let session = self.clone();
                         self.pool.schedule(Arc::new(Server { session, lease, class }));
                     }
                 },
+                Todo::LetGo(object) => drop(object), // SESS-1: its value is the user's.
                 Todo::Place(actor, lease) => actor.place(lease),
                 Todo::CallReady(actor, task) => actor.argument_ready(task),
                 Todo::CallFailed(actor, task) => actor.cancel(task, None),
@@ -567,6 +593,9 @@ impl Session {
         let Some(lease) = current.and_then(|context| context.lease) else {
             return pool::blocking(wait); // Perhaps that of a topology.
         };
+        if let Place::Driver(upstream) = &self.place {
+            return upstream.blocking(lease, || pool::blocking(wait));
+        }
         self.act(|hub| hub.scheduler.blocked(lease));
         let result = pool::blocking(wait);
         self.act(|hub| hub.scheduler.unblocked(lease));
@@ -579,15 +608,20 @@ impl Session {
         slot: &'a Slot<T>,
         until: Option<Instant>,
     ) -> Option<&'a T> {
-        let Place::Workers(node) = &self.place else { return slot.wait(until) };
-        let (leader, party) = (node.leader.clone(), Party::me());
-        let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || leader.nudge(&party));
-        let key = Arc::as_ptr(&call).cast::<()>() as usize;
-        if slot.watch(Waiter::Callback { key, call }).is_ok() {
-            node.leader.wait(until, || slot.is_set());
-            slot.unwatch(key);
+        match &self.place {
+            Place::Here => slot.wait(until),
+            Place::Workers(node) => wait_leading(&node.leader, slot, until),
+            Place::Driver(upstream) => wait_leading(&upstream.leader, slot, until),
         }
-        slot.get()
+    }
+
+    /// Somebody waits for an object: it shall come here, if it is elsewhere.
+    pub(crate) fn want(&self, object: &dyn AnyObject) {
+        if let Place::Driver(upstream) = &self.place
+            && !object.is_ready()
+        {
+            upstream.want(object.id());
+        }
     }
 
     /// Stops the task that makes `object`: one that has not started never will; one that runs is
@@ -667,6 +701,22 @@ impl Session {
             self.awaited.fail();
         }
     }
+}
+
+/// Waits for a slot; this thread reads the links meanwhile, if nobody else does.
+fn wait_leading<'a, S: Source, T>(
+    leader: &Arc<Leader<S>>,
+    slot: &'a Slot<T>,
+    until: Option<Instant>,
+) -> Option<&'a T> {
+    let (nudged, party) = (leader.clone(), Party::me());
+    let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || nudged.nudge(&party));
+    let key = Arc::as_ptr(&call).cast::<()>() as usize;
+    if slot.watch(Waiter::Callback { key, call }).is_ok() {
+        leader.wait(until, || slot.is_set());
+        slot.unwatch(key);
+    }
+    slot.get()
 }
 
 impl Drop for Session {

@@ -18,6 +18,7 @@
 //! - **STREAM-3 (nobody is left waiting).** Whatever ends the generator or the stream wakes the other
 //!   side: success, failure, cancellation, deadline, the end of the session.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
@@ -36,7 +37,9 @@ use crate::object::{AnyObject, Hold, ObjectRef};
 use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
 use crate::processes::parcel::Unreadable;
+use crate::processes::raw::Encoded;
 use crate::session::{self, Session};
+use crate::slot::Waiter;
 
 /// How many items a stream holds if its options do not say.
 pub const STREAM_BUFFER: usize = 1_000;
@@ -449,15 +452,49 @@ impl<T: Value> Cells for StreamCell<T> {
             _ => Ok(()),
         }
     }
+
+    #[allow(private_interfaces, reason = "part of no API")]
+    fn each(&self, see: &mut dyn FnMut(&Hold, Weak<dyn AnyObject>)) {
+        let object: Arc<dyn AnyObject> = self.0.clone();
+        see(&self.0.hold, Arc::downgrade(&object));
+    }
 }
 
-impl<T: Send + Sync> AnyObject for Channel<T> {
+impl<T: Send + Sync + 'static> AnyObject for Channel<T> {
     fn key(&self) -> ObjectKey {
         self.hold.key()
     }
 
+    fn id(&self) -> u64 {
+        self.hold.id()
+    }
+
     fn fail(&self, error: Error) -> bool {
         self.end(Err(error))
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.lock().end.as_ref().and_then(|end| end.as_ref().err()).cloned()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
+    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter> {
+        Err(waiter) // Nobody waits for a stream as a whole.
+    }
+
+    fn pack(&self, _out: &mut Vec<u8>) -> Result<()> {
+        Err(Error::new(Kind::Invalid("a stream stays where it is".into())))
+    }
+
+    fn arrived(&self, value: Result<Arc<Encoded>>) -> bool {
+        self.end(value.map(drop))
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }
 

@@ -10,6 +10,9 @@
 //!   | Run(task, lease, code) [arguments] --->  |
 //!   | <--- Finished(task, outcome) [value]      |
 //!   | <--- Blocked(lease), Unblocked(lease)     |  a task waits: its CPU is free meanwhile
+//!   | <--- Submit(ids), Put(id), Fetch(id)       |  a task calls others
+//!   | Value(id) [value] -------------------->  |
+//!   | <--- Released(id)                         |
 //! ```
 //!
 //! # Invariants
@@ -43,6 +46,13 @@ pub struct Code {
 pub enum ToWorker {
     /// Run a task; its arguments are the body.
     Run(Run),
+    /// An object that the worker asked for; its value or its error is the body.
+    Value {
+        /// Which, by the id that the worker used.
+        object: u64,
+        /// What the body holds.
+        outcome: Outcome,
+    },
 }
 
 /// One attempt of a task.
@@ -73,6 +83,8 @@ pub enum ToDriver {
         attempt: u32,
         /// How.
         outcome: Outcome,
+        /// The objects that its values refer to.
+        refs: Vec<u64>,
     },
     /// The task that runs under a lease waits; its CPU is free until it goes on.
     Blocked {
@@ -84,6 +96,51 @@ pub enum ToDriver {
         /// Which lease.
         lease: u64,
     },
+    /// A task calls another one; its arguments are the body. What it returns is sent as `Value`.
+    Submit(Submit),
+    /// A value is stored; it is the body.
+    Put {
+        /// The id that the worker chose for it.
+        object: u64,
+        /// The objects that it refers to.
+        refs: Vec<u64>,
+    },
+    /// The worker waits for an object.
+    Fetch {
+        /// Which.
+        object: u64,
+    },
+    /// The worker has let go of a reference.
+    Released {
+        /// To which object.
+        object: u64,
+    },
+    /// The worker has lost interest in the task that makes an object.
+    CancelObject {
+        /// Which.
+        object: u64,
+    },
+}
+
+/// A task that a worker submits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submit {
+    /// What to run.
+    pub code: Code,
+    /// The function's name.
+    pub function: String,
+    /// The task's own name, if it has one.
+    pub name: Option<String>,
+    /// What it needs, by name, in ten-thousandths.
+    pub demand: Vec<(String, i64)>,
+    /// How often it may be run again if its worker dies.
+    pub max_retries: u32,
+    /// Microseconds left (WORK-3), and how many there were.
+    pub deadline_us: Option<(u64, u64)>,
+    /// The ids that the worker chose for what it returns.
+    pub returns: Vec<u64>,
+    /// The objects that its arguments refer to.
+    pub refs: Vec<u64>,
 }
 
 /// How a task ended.

@@ -39,7 +39,7 @@ pub const AHEAD_US: u64 = 2_000;
 pub struct Fleet {
     workers: BTreeMap<ProcessId, Worker>,
     given: SecondaryMap<LeaseKey, Given>,
-    waiting: VecDeque<(LeaseKey, ClassId)>,
+    waiting: VecDeque<(LeaseKey, ClassId, bool)>,
     /// How long a task of each class takes, in nanoseconds, about; 0 if none has ended.
     pace_ns: Vec<u64>,
 }
@@ -54,6 +54,12 @@ struct Given {
     class: ClassId,
     process: ProcessId,
     in_flight: u32,
+    /// How many of them wait for something.
+    blocked: u32,
+    /// All of them wait: the scheduler was told that the CPU is free.
+    is_free: bool,
+    /// Whether it holds more than CPUs, which tasks that wait do not give back: one at a time.
+    is_exclusive: bool,
     /// When the worker began with what it answers next, as far as we know.
     since_us: u64,
 }
@@ -76,14 +82,20 @@ impl Fleet {
     }
 
     /// A lease was granted: where its tasks go, or nothing as long as no worker is ready.
-    pub fn granted(&mut self, lease: LeaseKey, class: ClassId) -> Option<Assigned> {
+    /// `is_exclusive` if it holds more than CPUs.
+    pub fn granted(
+        &mut self,
+        lease: LeaseKey,
+        class: ClassId,
+        is_exclusive: bool,
+    ) -> Option<Assigned> {
         let Some((process, worker)) = self.workers.iter_mut().min_by_key(|(_, w)| w.leases) else {
-            self.waiting.push_back((lease, class));
+            self.waiting.push_back((lease, class, is_exclusive));
             return None;
         };
         worker.leases += 1;
         let process = *process;
-        self.given.insert(lease, Given { class, process, in_flight: 0, since_us: 0 });
+        self.given.insert(lease, Given::new(class, process, is_exclusive));
         Some(Assigned { lease, class, process })
     }
 
@@ -91,7 +103,8 @@ impl Fleet {
     pub fn ready(&mut self, process: ProcessId) -> Vec<Assigned> {
         self.workers.insert(process, Worker::default());
         let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().filter_map(|(lease, class)| self.granted(lease, class)).collect()
+        let give = |(lease, class, is_exclusive)| self.granted(lease, class, is_exclusive);
+        waiting.into_iter().filter_map(give).collect()
     }
 
     /// A worker is gone: the leases that were its own.
@@ -107,7 +120,10 @@ impl Fleet {
 
     /// Whether one more task may be pushed under a lease.
     pub fn has_room(&self, lease: LeaseKey) -> bool {
-        self.given.get(lease).is_some_and(|given| given.in_flight < self.depth(given.class))
+        self.given.get(lease).is_some_and(|given| {
+            let depth = if given.is_exclusive { 1 } else { self.depth(given.class) };
+            given.in_flight < depth && given.blocked == 0
+        })
     }
 
     /// A task was pushed.
@@ -120,10 +136,30 @@ impl Fleet {
         }
     }
 
-    /// So many tasks of a lease were answered.
-    pub fn answered(&mut self, lease: LeaseKey, count: u32, now_us: u64) {
-        let Some(given) = self.given.get_mut(lease) else { return };
+    /// A task that runs under a lease waits for something. No more tasks are pushed behind it, for they
+    /// would wait too; says whether its CPU is free from now on.
+    #[must_use]
+    pub fn blocked(&mut self, lease: LeaseKey) -> bool {
+        let Some(given) = self.given.get_mut(lease) else { return false };
+        given.blocked += 1;
+        given.becomes_free()
+    }
+
+    /// It goes on; says whether its CPU was free.
+    #[must_use]
+    pub fn unblocked(&mut self, lease: LeaseKey) -> bool {
+        let Some(given) = self.given.get_mut(lease) else { return false };
+        given.blocked = given.blocked.saturating_sub(1);
+        std::mem::replace(&mut given.is_free, false)
+    }
+
+    /// So many tasks of a lease were answered; says whether all that are left wait, so that its CPU is
+    /// free from now on.
+    #[must_use]
+    pub fn answered(&mut self, lease: LeaseKey, count: u32, now_us: u64) -> bool {
+        let Some(given) = self.given.get_mut(lease) else { return false };
         given.in_flight -= count.min(given.in_flight);
+        let free = given.becomes_free();
         let took_ns = now_us.saturating_sub(given.since_us) * 1_000 / u64::from(count.max(1));
         given.since_us = now_us;
         let class = given.class.0 as usize;
@@ -134,6 +170,7 @@ impl Fleet {
         // Slower counts at once, faster by and by: a long queue behind a slow task costs more.
         *pace =
             if *pace == 0 || took_ns > *pace { took_ns.max(1) } else { (*pace * 3 + took_ns) / 4 };
+        free
     }
 
     /// Whether nothing of a lease is in flight.
@@ -148,7 +185,7 @@ impl Fleet {
 
     /// A lease is over.
     pub fn returned(&mut self, lease: LeaseKey) {
-        self.waiting.retain(|(waiting, _)| *waiting != lease);
+        self.waiting.retain(|(waiting, ..)| *waiting != lease);
         if let Some(given) = self.given.remove(lease)
             && let Some(worker) = self.workers.get_mut(&given.process)
         {
@@ -166,6 +203,19 @@ impl Fleet {
             None | Some(0) => 1, // Nobody knows yet: the first answer tells.
             Some(pace) => (AHEAD_US * 1_000 / pace).clamp(1, u64::from(DEPTH_MAX)) as u32,
         }
+    }
+}
+
+impl Given {
+    fn new(class: ClassId, process: ProcessId, is_exclusive: bool) -> Self {
+        let (in_flight, blocked, since_us) = (0, 0, 0);
+        Given { class, process, in_flight, blocked, is_free: false, is_exclusive, since_us }
+    }
+
+    /// Whether nothing runs on its CPU any more.
+    fn becomes_free(&mut self) -> bool {
+        let free = self.blocked > 0 && self.blocked >= self.in_flight;
+        free && !std::mem::replace(&mut self.is_free, free)
     }
 }
 
@@ -188,13 +238,13 @@ mod tests {
     fn leases_wait_for_a_worker_and_then_go_to_the_one_with_the_fewest() {
         let mut fleet = Fleet::new();
         let leases = leases(3);
-        assert_eq!(fleet.granted(leases[0], CLASS), None);
+        assert_eq!(fleet.granted(leases[0], CLASS, false), None);
         let given = fleet.ready(FIRST);
         assert_eq!(given, [Assigned { lease: leases[0], class: CLASS, process: FIRST }]);
         assert_eq!(fleet.ready(SECOND), []);
-        assert_eq!(fleet.granted(leases[1], CLASS).unwrap().process, SECOND);
+        assert_eq!(fleet.granted(leases[1], CLASS, false).unwrap().process, SECOND);
         fleet.returned(leases[0]);
-        assert_eq!(fleet.granted(leases[2], CLASS).unwrap().process, FIRST);
+        assert_eq!(fleet.granted(leases[2], CLASS, false).unwrap().process, FIRST);
     }
 
     #[test]
@@ -202,18 +252,18 @@ mod tests {
         let mut fleet = Fleet::new();
         let lease = leases(1)[0];
         fleet.ready(FIRST);
-        fleet.granted(lease, CLASS);
+        fleet.granted(lease, CLASS, false);
         fleet.pushed(lease, 0);
         assert!(!fleet.has_room(lease), "nobody knows how long one takes");
-        fleet.answered(lease, 1, 100); // 100 us
+        let _ = fleet.answered(lease, 1, 100); // 100 us
         for _ in 0..20 {
             assert!(fleet.has_room(lease));
             fleet.pushed(lease, 100);
         }
         assert!(!fleet.has_room(lease), "20 tasks of 100 us are enough ahead");
-        fleet.answered(lease, 1, 5_100); // 5 ms
+        let _ = fleet.answered(lease, 1, 5_100); // 5 ms
         assert!(!fleet.has_room(lease));
-        fleet.answered(lease, 19, 5_100);
+        let _ = fleet.answered(lease, 19, 5_100);
         assert!(fleet.is_idle(lease));
     }
 
@@ -222,12 +272,12 @@ mod tests {
         let mut fleet = Fleet::new();
         let leases = leases(2);
         fleet.ready(FIRST);
-        fleet.granted(leases[0], CLASS);
+        fleet.granted(leases[0], CLASS, false);
         fleet.pushed(leases[0], 0);
         assert_eq!(fleet.lost(FIRST), [leases[0]]);
         assert_eq!(fleet.process(leases[0]), None);
-        fleet.answered(leases[0], 1, 10); // Too late: nobody listens.
-        assert_eq!(fleet.granted(leases[1], CLASS), None);
+        let _ = fleet.answered(leases[0], 1, 10); // Too late: nobody listens.
+        assert_eq!(fleet.granted(leases[1], CLASS, false), None);
         fleet.returned(leases[1]);
         assert_eq!(fleet.ready(SECOND), []);
     }

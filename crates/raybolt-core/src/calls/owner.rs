@@ -115,6 +115,8 @@ pub enum Effect<J> {
     Fail(TaskKey, J),
     /// The same for a call; its job lies in the actor's queue.
     CallFailed(ActorKey, TaskKey),
+    /// No other process borrows this object any more: what was kept for them can go.
+    Unborrowed(ObjectKey),
     /// Nobody holds this object any more: drop its value.
     Free(ObjectKey),
 }
@@ -206,8 +208,8 @@ enum State<J> {
 #[derive(Debug)]
 struct Object {
     status: Status,
-    /// Whether this process has handles.
-    handle: bool,
+    /// How many handles this process has, clones not counted.
+    handles: u32,
     uses: u32,
     borrows: u32,
     /// The task that makes it; null for a `put`.
@@ -431,13 +433,20 @@ impl<J> Owner<J> {
     /// The last handle of this process to `object` is gone.
     pub fn released(&mut self, object: ObjectKey) {
         if let Some(record) = self.objects.get_mut(object) {
-            record.handle = false;
+            record.handles = record.handles.saturating_sub(1);
             if self.plants.has(Plant::FreeOnFirstRelease) {
                 record.uses = 0;
                 record.borrows = 0;
             }
             self.free_if_unheld(object);
         }
+    }
+
+    /// This process has one more handle to `object`, which is let go by itself; false if there is no such
+    /// object any more.
+    pub fn held_again(&mut self, object: ObjectKey) -> bool {
+        let record = self.objects.get_mut(object);
+        record.map(|record| record.handles += 1).is_some()
     }
 
     /// Another process has handles to `object` now.
@@ -459,15 +468,13 @@ impl<J> Owner<J> {
         if *count == 0 {
             borrows.remove(&object);
         }
-        self.objects[object].borrows -= 1;
-        self.free_if_unheld(object);
+        self.give_back(object, 1);
     }
 
     /// A process is dead; it borrows nothing any more. What it ran is told by [`Owner::retry`].
     pub fn process_lost(&mut self, process: ProcessId) {
         for (object, count) in self.borrows.remove(&process).unwrap_or_default() {
-            self.objects[object].borrows -= count;
-            self.free_if_unheld(object);
+            self.give_back(object, count);
         }
     }
 
@@ -500,7 +507,7 @@ impl<J> Owner<J> {
 
     /// Who holds an object: (this process has handles, uses, borrows); `None` once it is freed.
     pub fn holders(&self, object: ObjectKey) -> Option<(bool, u32, u32)> {
-        self.objects.get(object).map(|object| (object.handle, object.uses, object.borrows))
+        self.objects.get(object).map(|object| (object.handles > 0, object.uses, object.borrows))
     }
 
     /// What the task that makes `object` still waits for: the arguments that are pending.
@@ -521,7 +528,7 @@ impl<J> Owner<J> {
     fn insert_object(&mut self, status: Status) -> ObjectKey {
         self.objects.insert(Object {
             status,
-            handle: true,
+            handles: 1,
             uses: 0,
             borrows: 0,
             producer: TaskKey::default(),
@@ -640,9 +647,18 @@ impl<J> Owner<J> {
     }
 
     /// OWN-1 and OWN-4: frees an object as soon as nobody can reach it, and not before.
+    fn give_back(&mut self, object: ObjectKey, borrows: u32) {
+        let record = &mut self.objects[object];
+        record.borrows -= borrows;
+        if record.borrows == 0 {
+            self.effects.push_back(Effect::Unborrowed(object));
+        }
+        self.free_if_unheld(object);
+    }
+
     fn free_if_unheld(&mut self, object: ObjectKey) {
         let record = &self.objects[object];
-        let held = record.handle || record.uses > 0 || record.borrows > 0;
+        let held = record.handles > 0 || record.uses > 0 || record.borrows > 0;
         let ended = record.status != Status::Pending;
         if !held && (ended || !self.tasks.contains_key(record.producer)) {
             self.objects.remove(object);

@@ -5,6 +5,7 @@
 //!   does not take lies in the outbox, and goes when the socket has room (the leader sees to it). So two
 //!   sides that send to each other never wait for each other.
 //! - **LINK-2 (in order).** Frames arrive in the order in which they were appended.
+//! - **LINK-3 (no user code).** Nothing of the user's runs while the outbox is locked.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -13,13 +13,20 @@
 //! - [`node`]: the driver's side: workers, what lies at each, answers, losses.
 //! - [`serve`]: the worker's side.
 //! - [`leader`]: who reads the links. [`link`], [`poll`]: sockets.
+//! - [`upstream`]: how code in a worker calls others. [`downstream`]: what the driver does
+//!   for it. [`raw`]: what it keeps without knowing its type. [`lent`]: objects
+//!   that other processes know of.
 //! - [`code`]: names of code. [`parcel`]: values on their way.
 
 pub(crate) mod code;
+pub(crate) mod downstream;
 pub(crate) mod leader;
+pub(crate) mod lent;
 pub(crate) mod link;
 pub(crate) mod node;
 pub mod parcel;
 pub(crate) mod poll;
+pub mod raw;
 pub(crate) mod serve;
 pub(crate) mod start;
+pub(crate) mod upstream;

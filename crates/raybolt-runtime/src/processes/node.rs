@@ -18,8 +18,10 @@ use slotmap::{Key, KeyData, SecondaryMap};
 use crate::error::{Error, Kind};
 use crate::hub::{Hub, Work};
 use crate::job::{Ended, Job};
+use crate::object::AnyObject;
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link, Sent};
+use crate::processes::parcel;
 use crate::processes::poll::Poll;
 use crate::session::Session;
 
@@ -40,8 +42,8 @@ pub(crate) struct Workers {
 
 /// One of them.
 pub(crate) struct Worker {
-    process: ProcessId,
-    link: Link,
+    pub(crate) process: ProcessId,
+    pub(crate) link: Link,
     /// Tasks in its hands.
     lent: Mutex<SecondaryMap<TaskKey, Lent>>,
 }
@@ -86,7 +88,9 @@ impl Node {
         let now_us = self.workers.now_us();
         let pushes = session.act(|hub| {
             let mut pushes = Vec::new();
-            if let Some(assigned) = hub.fleet.granted(lease, class) {
+            if let Some(assigned) =
+                hub.fleet.granted(lease, class, !hub.scheduler.is_only_cpu(class))
+            {
                 hub.refill(assigned, now_us, &mut pushes);
             }
             pushes
@@ -128,21 +132,25 @@ impl Workers {
 
     /// Sends tasks to their workers, all that go to one with one system call.
     pub(crate) fn push(&self, session: &Arc<Session>, pushes: Vec<Push>) {
-        let mut touched: Vec<Arc<Worker>> = Vec::new();
+        let mut touched: Vec<(Arc<Worker>, Frames)> = Vec::new();
         for push in pushes {
-            let worker = match touched.iter().find(|worker| worker.process == push.process) {
-                Some(worker) => worker.clone(),
+            let place = match touched.iter().position(|(w, _)| w.process == push.process) {
+                Some(place) => place,
                 None => {
                     let Some(worker) = self.all().get(&push.process).cloned() else { continue };
-                    touched.push(worker.clone());
-                    worker
+                    touched.push((worker, Frames::default()));
+                    touched.len() - 1
                 }
             };
-            if let Err((push, error)) = worker.append(push) {
+            if let Err((push, error)) = touched[place].1.append(push) {
                 self.refuse(session, push, error);
             }
         }
-        for worker in touched {
+        for (worker, frames) in touched {
+            let Frames { bytes, lent, refs } = frames;
+            session.lend_objects(refs, worker.process);
+            worker.lent().extend(lent); // NODE-1
+            worker.link.append(|out| out.extend_from_slice(&bytes));
             self.flush(&worker);
         }
     }
@@ -158,35 +166,55 @@ impl Workers {
         self.conclude(session, batch);
     }
 
-    fn flush(&self, worker: &Worker) {
+    pub(crate) fn flush(&self, worker: &Worker) {
         if worker.link.flush() == Sent::Stuck {
             // A closed link is seen by whoever reads it.
             let _ = self.poll.watch_room(&worker.link, worker.process.0, true);
         }
     }
 
-    fn arrived(&self, worker: &Worker, frame: &[u8], batch: &mut Batch) {
+    fn arrived(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        worker: &Arc<Worker>,
+        frame: &[u8],
+        batch: &mut Batch,
+    ) {
         let Ok((message, body)) = work::read::<ToDriver>(frame) else { return };
         match message {
-            ToDriver::Finished { task, attempt, outcome } => {
+            ToDriver::Finished { task, attempt, outcome, refs } => {
                 let task = TaskKey::from(KeyData::from_ffi(task));
                 let Some(lent) = worker.take(task, attempt) else { return };
-                let answer = match outcome {
-                    Outcome::Returned => Ok(body),
-                    Outcome::Failed => {
-                        Err(raybolt_wire::value::decode(body).unwrap_or_else(|error| {
-                            let (task, because) = (lent.job.name().into(), error.to_string());
-                            Error::new(Kind::Decode { task, because })
-                        }))
-                    }
+                let (answer, keeps) = match outcome {
+                    Outcome::Returned => match session.keep(&refs) {
+                        Ok(keeps) => (Ok(body), keeps),
+                        Err(error) => (Err(error), Vec::new()),
+                    },
+                    Outcome::Failed => (Err(error_in(body, lent.job.name())), Vec::new()),
                 };
-                batch.ended.push((task, attempt, lent.job.answered(attempt, answer)));
+                batch.ended.push((task, attempt, lent.job.answered(attempt, answer, keeps)));
                 match batch.leases.iter_mut().find(|(lease, ..)| *lease == lent.lease) {
                     Some((_, _, count)) => *count += 1,
                     None => batch.leases.push((lent.lease, lent.class, 1)),
                 }
             }
-            ToDriver::Blocked { .. } | ToDriver::Unblocked { .. } => {}
+            ToDriver::Blocked { lease } => {
+                session.act(|hub| hub.blocked(KeyData::from_ffi(lease).into()));
+            }
+            ToDriver::Unblocked { lease } => {
+                session.act(|hub| hub.unblocked(KeyData::from_ffi(lease).into()));
+            }
+            ToDriver::Submit(submit) => self.submitted(session, worker, submit, body),
+            ToDriver::Put { object, refs } => self.stored(session, worker, object, &refs, body),
+            ToDriver::Fetch { object } => self.wanted(session, worker, object),
+            ToDriver::Released { object } => {
+                session.act(|hub| {
+                    if let Some(key) = hub.lent.key(object) {
+                        hub.owner.returned(key, worker.process);
+                    }
+                });
+            }
+            ToDriver::CancelObject { object } => session.cancel_lent(object),
         }
     }
 
@@ -207,7 +235,9 @@ impl Workers {
             let mut pushes = Vec::new();
             for (lease, class, count) in leases {
                 let Some(process) = hub.fleet.process(lease) else { continue };
-                hub.fleet.answered(lease, count, now_us);
+                if hub.fleet.answered(lease, count, now_us) {
+                    hub.scheduler.blocked(lease);
+                }
                 hub.refill(Assigned { lease, class, process }, now_us, &mut pushes);
             }
             pushes
@@ -226,14 +256,17 @@ impl Workers {
 impl Source for Arc<Workers> {
     fn read(&self, timeout: Option<Duration>) {
         let mut batch = Batch::default();
+        let session = self.session.read().expect("no thread panics with this lock").upgrade();
         self.poll.wait(timeout, |ready| {
+            let Some(session) = &session else { return };
             let process = ProcessId(ready.token);
             let Some(worker) = self.all().get(&process).cloned() else { return };
             if ready.is_writable && worker.link.flush() != Sent::Stuck {
                 let _ = self.poll.watch_room(&worker.link, process.0, false);
             }
             if ready.is_readable {
-                let read = worker.link.read(|frame| self.arrived(&worker, frame, &mut batch));
+                let read =
+                    worker.link.read(|frame| self.arrived(session, &worker, frame, &mut batch));
                 if read.is_err() {
                     self.poll.remove(&worker.link);
                     self.all().remove(&process);
@@ -243,7 +276,6 @@ impl Source for Arc<Workers> {
         if batch.ended.is_empty() {
             return;
         }
-        let session = self.session.read().expect("no thread panics with this lock").upgrade();
         if let Some(session) = session {
             self.conclude(&session, batch);
         }
@@ -254,8 +286,16 @@ impl Source for Arc<Workers> {
     }
 }
 
-impl Worker {
-    fn append(&self, push: Push) -> Result<(), (Push, Error)> {
+/// Tasks on their way to one worker.
+#[derive(Default)]
+struct Frames {
+    bytes: Vec<u8>,
+    lent: Vec<(TaskKey, Lent)>,
+    refs: Vec<Arc<dyn AnyObject>>,
+}
+
+impl Frames {
+    fn append(&mut self, push: Push) -> Result<(), (Push, Error)> {
         let job = &push.work.job;
         let code = match job.code() {
             Ok(code) => code,
@@ -273,10 +313,9 @@ impl Worker {
             deadline_us,
             name: job.own_name().map(str::to_owned),
         });
-        // NODE-1: first the record, then the bytes; the lock order is record, outbox.
-        let mut lent = self.lent();
-        let appended =
-            self.link.append(|out| work::append(out, &message, FRAME_MAX, |out| job.pack(out)));
+        let bytes = &mut self.bytes;
+        let (appended, refs) =
+            parcel::packing(|| work::append(bytes, &message, FRAME_MAX, |out| job.pack(out)));
         match appended {
             Ok(()) => {}
             Err(NotAppended::Body(error)) => return Err((push, error)),
@@ -286,10 +325,13 @@ impl Worker {
                 return Err((push, Error::new(Kind::Encode { task, because })));
             }
         }
-        lent.insert(task, Lent { attempt, lease, class: push.class, job: push.work.job });
+        self.refs.extend(refs);
+        self.lent.push((task, Lent { attempt, lease, class: push.class, job: push.work.job }));
         Ok(())
     }
+}
 
+impl Worker {
     fn take(&self, task: TaskKey, attempt: Attempt) -> Option<Lent> {
         let mut lent = self.lent();
         match lent.get(task) {
@@ -303,7 +345,28 @@ impl Worker {
     }
 }
 
+/// The error in a message.
+pub(crate) fn error_in(body: &[u8], task: &str) -> Error {
+    raybolt_wire::value::decode(body).unwrap_or_else(|error| {
+        let (task, because) = (task.into(), error.to_string());
+        Error::new(Kind::Decode { task, because })
+    })
+}
+
 impl Hub {
+    /// The task that runs under a lease waits. Its CPU is free as soon as nothing else runs on it.
+    fn blocked(&mut self, lease: LeaseKey) {
+        if self.fleet.blocked(lease) {
+            self.scheduler.blocked(lease);
+        }
+    }
+
+    fn unblocked(&mut self, lease: LeaseKey) {
+        if self.fleet.unblocked(lease) {
+            self.scheduler.unblocked(lease);
+        }
+    }
+
     /// Takes as many tasks for a lease as there is room for; gives the lease back if nothing is left.
     fn refill(&mut self, assigned: Assigned, now_us: u64, pushes: &mut Vec<Push>) {
         let Assigned { lease, class, process } = assigned;

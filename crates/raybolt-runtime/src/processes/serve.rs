@@ -27,8 +27,10 @@ use crate::pool::Runnable;
 use crate::processes::code;
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link, Sent};
+use crate::processes::parcel;
 use crate::processes::poll::Poll;
-use crate::session::Session;
+use crate::processes::upstream::Upstream;
+use crate::session::{Place, Session};
 
 /// How long an answer may wait for others to travel with.
 const LINGER: Duration = Duration::from_micros(100);
@@ -58,7 +60,7 @@ pub(crate) struct Serving {
     session: OnceLock<Arc<Session>>,
 }
 
-struct Slot {
+pub(crate) struct Slot {
     serving: Arc<Serving>,
     lease: u64,
     queue: Mutex<Queue>,
@@ -78,15 +80,28 @@ impl Reply {
     /// The task has ended: `pack` appends its values, or says which error it has.
     pub(crate) fn finish(self, pack: impl FnOnce(&mut Vec<u8>) -> Result<()>) {
         let Reply { serving, task, attempt } = self;
-        let message = |outcome| ToDriver::Finished { task, attempt, outcome };
+        let message = |outcome, refs| ToDriver::Finished { task, attempt, outcome, refs };
+        // LINK-3: the user's code runs here, before the outbox is locked.
+        let mut body = Vec::new();
+        let (packed, refs) = parcel::packing(|| pack(&mut body));
         serving.link.append(|out| {
-            let returned = work::append(out, &message(Outcome::Returned), FRAME_MAX, pack);
-            let error = match returned {
-                Ok(()) => return,
-                Err(NotAppended::Body(error)) => error,
-                Err(NotAppended::TooLong(too_long)) => {
-                    let because = too_long.to_string();
-                    Error::new(Kind::Encode { task: "task".into(), because })
+            let error = match packed {
+                Err(error) => error,
+                Ok(()) => {
+                    let refs = refs.iter().map(|object| object.id()).collect();
+                    let message = message(Outcome::Returned, refs);
+                    let returned = work::append::<Error>(out, &message, FRAME_MAX, |out| {
+                        out.extend_from_slice(&body);
+                        Ok(())
+                    });
+                    match returned {
+                        Ok(()) => return,
+                        Err(NotAppended::Body(error)) => error,
+                        Err(NotAppended::TooLong(too_long)) => {
+                            let because = too_long.to_string();
+                            Error::new(Kind::Encode { task: "task".into(), because })
+                        }
+                    }
                 }
             };
             let body = |out: &mut Vec<u8>| {
@@ -94,7 +109,7 @@ impl Reply {
                 out.extend_from_slice(&bytes.expect("errors are data"));
                 Ok::<(), Error>(())
             };
-            work::append(out, &message(Outcome::Failed), FRAME_MAX, body)
+            work::append(out, &message(Outcome::Failed, Vec::new()), FRAME_MAX, body)
                 .expect("an error is shorter than a frame");
         });
     }
@@ -114,8 +129,8 @@ impl Reply {
     }
 }
 
-/// Serves the driver behind `stream` until it goes away.
-pub(crate) fn serve(stream: UnixStream, session: &Arc<Session>) -> std::io::Result<()> {
+/// Serves the driver behind `stream` until it goes away, as the worker of this number.
+pub(crate) fn serve(stream: UnixStream, process: u64) -> std::io::Result<()> {
     let serving = Arc::new(Serving {
         poll: Poll::new()?,
         link: Link::new(stream)?,
@@ -124,13 +139,15 @@ pub(crate) fn serve(stream: UnixStream, session: &Arc<Session>) -> std::io::Resu
         is_over: AtomicBool::new(false),
         session: OnceLock::new(),
     });
-    serving.session.get_or_init(|| session.clone());
-    serving.poll.add(&serving.link, 0)?;
-    IS_SERVER.set(true);
     let (leader, _standby) = Leader::start(serving.clone(), "raybolt-links")?;
+    let upstream = Upstream::new(process, serving.clone(), leader.clone());
+    serving.session.get_or_init(|| Session::of_worker(upstream));
+    serving.poll.add(&serving.link, 0)?; // From now on there is something to read.
     let is_over = || serving.is_over.load(Ordering::Relaxed);
     while !is_over() {
+        IS_SERVER.set(true);
         leader.wait(None, || serving.mine().is_some() || is_over());
+        IS_SERVER.set(false);
         let slot = serving.mine().take();
         if let Some(slot) = slot {
             slot.run_tasks();
@@ -160,9 +177,8 @@ impl Source for Arc<Serving> {
         if IS_SERVER.get() {
             *self.mine() = idle.next();
         }
-        let session = self.session.get().expect("set before anything is read");
         for slot in idle {
-            session.pool.schedule(slot);
+            self.session().pool.schedule(slot);
         }
     }
 
@@ -190,7 +206,36 @@ impl Serving {
                     idle.push(slot.clone());
                 }
             }
+            ToWorker::Value { object, outcome, .. } => {
+                self.upstream().arrived(object, outcome, body);
+            }
         }
+    }
+
+    fn upstream(&self) -> &Upstream {
+        match &self.session().place {
+            Place::Driver(upstream) => upstream,
+            Place::Here | Place::Workers(_) => unreachable!("a worker has a driver"),
+        }
+    }
+
+    fn session(&self) -> &Arc<Session> {
+        self.session.get().expect("set before anything is read")
+    }
+
+    /// The task that runs under a lease waits: the next one may start.
+    pub(crate) fn blocked(&self, lease: u64) -> Option<Arc<Slot>> {
+        let slot = self.slots().get(&lease).cloned()?;
+        let mut queue = slot.queue();
+        queue.runners -= 1;
+        if queue.runners == 0 && !queue.waiting.is_empty() {
+            queue.runners = 1;
+            drop(queue);
+            self.session().pool.schedule(slot.clone());
+        } else {
+            drop(queue);
+        }
+        Some(slot)
     }
 
     /// The lock order is slots, then a slot's queue.
@@ -202,7 +247,7 @@ impl Serving {
         self.mine.lock().expect("no thread panics with this lock")
     }
 
-    fn flush(&self) {
+    pub(crate) fn flush(&self) {
         if self.link.flush() == Sent::Stuck {
             // The link is closed if it cannot be watched; the next read tells.
             let _ = self.poll.watch_room(&self.link, 0, true);
@@ -215,7 +260,15 @@ impl Slot {
         let serving = &self.serving;
         let mut since = None;
         loop {
-            let next = self.queue().waiting.pop_front();
+            let next = {
+                let mut queue = self.queue();
+                // Beside another runner, which took over while a task waited here, this one ends.
+                if queue.runners > 1 {
+                    queue.runners -= 1;
+                    break;
+                }
+                queue.waiting.pop_front()
+            };
             let Some((run, body)) = next else {
                 if self.end() {
                     break;
@@ -230,6 +283,11 @@ impl Slot {
             self.run_task(run, &body);
         }
         serving.flush();
+    }
+
+    /// The task that waited goes on.
+    pub(crate) fn unblocked(&self) {
+        self.queue().runners += 1;
     }
 
     /// Ends a runner that has found no task, unless one has come meanwhile; a slot without either is
@@ -260,9 +318,8 @@ impl Slot {
             })),
         };
         if let Began::Later(future) = began {
-            let session = self.serving.session.get().expect("set before anything is read");
             let serving = self.serving.clone();
-            session.spawn(async move {
+            self.serving.session().spawn(async move {
                 future.await;
                 serving.flush();
             });

@@ -60,8 +60,7 @@ pub(crate) fn serve(worker: &Worker) -> ! {
     let socket = crate::session_dir::socket_of(&worker.session);
     let served = UnixStream::connect(&socket).and_then(|mut stream| {
         stream.write_all(&worker.process.to_le_bytes())?;
-        let session = Session::of_worker();
-        serve::serve(stream, &session)
+        serve::serve(stream, worker.process)
     });
     let code = match served {
         Ok(()) => 0,

@@ -88,7 +88,7 @@ impl<J> Owner<J> {
                 Status::Ready => Some(true),
                 Status::Failed => Some(false),
             },
-            has_handle: object.handle,
+            has_handle: object.handles > 0,
             uses: object.uses,
             borrows: object.borrows,
             producer: Some(object.producer).filter(|task| self.tasks.contains_key(*task)),

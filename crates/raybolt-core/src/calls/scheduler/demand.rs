@@ -56,6 +56,11 @@ impl Demand {
         Ok(())
     }
 
+    /// A demand from names and amounts in 1/[`UNIT`]; what is no amount is left out.
+    pub fn from_units(amounts: impl IntoIterator<Item = (String, i64)>) -> Self {
+        Demand(amounts.into_iter().filter(|(_, units)| *units > 0).collect())
+    }
+
     /// The amount of one resource, in 1/[`UNIT`].
     pub fn amount(&self, name: &str) -> i64 {
         self.0.get(name).copied().unwrap_or(0)

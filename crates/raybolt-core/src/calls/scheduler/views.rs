@@ -105,6 +105,11 @@ impl Scheduler {
         needs.iter().map(|(index, units)| (self.names.name(index), units))
     }
 
+    /// Whether tasks of a class hold nothing but CPUs.
+    pub fn is_only_cpu(&self, id: ClassId) -> bool {
+        self.classes[id.0 as usize].needs.only_cpu()
+    }
+
     /// The name of a class.
     pub fn class_name(&self, id: ClassId) -> &str {
         &self.classes[id.0 as usize].name

@@ -68,6 +68,7 @@ impl World<'_> {
             Effect::CallReady(actor, task) => self.call_ready(actor, task),
             Effect::CallFailed(actor, task) => self.call_failed(actor, task),
             Effect::Free(object) => self.shared.objects.freed(object),
+            Effect::Unborrowed(_) => Ok(()), // Nothing is kept for borrowers here.
         }
     }
 

@@ -1,0 +1,257 @@
+//! What workers ask of their driver: tasks, objects and values, in the name of the code that runs there.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raybolt_core::calls::owner::{Submit as Owned, Target};
+use raybolt_core::calls::scheduler::Demand;
+use raybolt_wire::work::{self, NotAppended, Outcome, Submit, ToWorker};
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::object::{AnyObject, Hold, Object};
+use crate::processes::link::FRAME_MAX;
+use crate::processes::node::{Worker, Workers};
+use crate::processes::parcel::{self, Piece};
+use crate::processes::raw::{Encoded, Raw, RawJob};
+use crate::session::Session;
+use crate::slot::{Slot, Waiter};
+
+impl Session {
+    /// The objects with these ids, which now live at least as long as what is returned.
+    pub(crate) fn keep(&self, ids: &[u64]) -> Result<Vec<Arc<dyn AnyObject>>> {
+        ids.iter().map(|id| self.lent(*id)).collect()
+    }
+
+    /// A worker has lost interest in the task that makes an object.
+    pub(crate) fn cancel_lent(self: &Arc<Self>, id: u64) {
+        let Ok(object) = self.lent(id) else { return };
+        let task = self.lock().task_name(object.key());
+        let error = Error::new(Kind::Cancelled { task });
+        self.cancel(object.key(), &error, || {
+            object.fail(error.clone());
+        });
+    }
+}
+
+impl Workers {
+    /// A worker submits a task.
+    pub(crate) fn submitted(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        worker: &Arc<Worker>,
+        submit: Submit,
+        body: &[u8],
+    ) {
+        let returns: Vec<_> = submit.returns.iter().map(|_| pending(session)).collect();
+        let ids = submit.returns.clone();
+        let error = match job(session, submit, body, &returns) {
+            Ok((job, demand, retries)) => start(session, worker, job, &ids, &demand, retries).err(),
+            Err(error) => {
+                session.act(|hub| {
+                    for (object, id) in returns.iter().zip(&ids) {
+                        object.hold.set_key(hub.owner.put());
+                        let object: Arc<dyn AnyObject> = object.clone();
+                        hub.lent.name(*id, &object);
+                        drop(hub.lend_objects(vec![object], worker.process));
+                    }
+                });
+                Some(error)
+            }
+        };
+        if let Some(error) = error {
+            for object in &returns {
+                object.fail(error.clone());
+            }
+        }
+        for (object, id) in returns.into_iter().zip(ids) {
+            self.send_when_there(session, worker, object, id);
+        }
+    }
+
+    /// A worker stores a value.
+    pub(crate) fn stored(
+        &self,
+        session: &Arc<Session>,
+        worker: &Arc<Worker>,
+        id: u64,
+        refs: &[u64],
+        mut body: &[u8],
+    ) {
+        let object = pending(session);
+        let value = session.keep(refs).and_then(|keeps| match parcel::take_piece(&mut body) {
+            Ok(Piece::Inline(bytes)) => Ok(Encoded::new(Bytes::copy_from_slice(bytes), keeps)),
+            _ => Err(Error::new(Kind::Decode {
+                task: "put".into(),
+                because: "the message holds no value".into(),
+            })),
+        });
+        let bytes = value.as_ref().map_or(0, |value| value.bytes());
+        object.arrived(value);
+        let any: Arc<dyn AnyObject> = object.clone();
+        let replaced = session.act(|hub| {
+            object.hold.set_key(hub.owner.put());
+            object.hold.set_size(bytes);
+            hub.bytes += bytes as i64;
+            hub.copies += 1;
+            hub.lent.name(id, &any);
+            hub.lend_objects(vec![any], worker.process)
+        });
+        drop(replaced);
+    }
+
+    /// A worker waits for an object.
+    pub(crate) fn wanted(self: &Arc<Self>, session: &Arc<Session>, worker: &Arc<Worker>, id: u64) {
+        match session.lent(id) {
+            Ok(object) => self.send_when_there(session, worker, object, id),
+            Err(error) => self.send_value(session, worker, id, Err(error)),
+        }
+    }
+
+    /// Sends an object's value to a worker, as soon as it is there.
+    fn send_when_there(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        worker: &Arc<Worker>,
+        object: Arc<dyn AnyObject>,
+        id: u64,
+    ) {
+        let late: (Weak<Session>, Weak<Worker>, Weak<dyn AnyObject>) =
+            (session.downgrade(), Arc::downgrade(worker), Arc::downgrade(&object));
+        let workers = Arc::downgrade(self);
+        let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            let (session, worker, object) = &late;
+            let found = (session.upgrade(), worker.upgrade(), object.upgrade(), workers.upgrade());
+            if let (Some(session), Some(worker), Some(object), Some(workers)) = found {
+                workers.send_value(&session, &worker, id, Ok(object));
+            }
+        });
+        if let Err(Waiter::Callback { call, .. }) = object.watch(Waiter::Callback { key: 0, call })
+        {
+            call();
+        }
+    }
+
+    fn send_value(
+        &self,
+        session: &Arc<Session>,
+        worker: &Worker,
+        id: u64,
+        object: Result<Arc<dyn AnyObject>>,
+    ) {
+        let mut frame = Vec::new();
+        let message = |outcome| ToWorker::Value { object: id, outcome };
+        let (packed, refs) = parcel::packing(|| match object {
+            Ok(object) => work::append(&mut frame, &message(Outcome::Returned), FRAME_MAX, |out| {
+                object.pack(out)
+            }),
+            Err(error) => Err(NotAppended::Body(error)),
+        });
+        let error = match packed {
+            Ok(()) => None,
+            Err(NotAppended::Body(error)) => Some(error),
+            Err(NotAppended::TooLong(too_long)) => {
+                let (task, because) = (format!("object {id:x}"), too_long.to_string());
+                Some(Error::new(Kind::Encode { task, because }))
+            }
+        };
+        if let Some(error) = error {
+            let bytes = raybolt_wire::value::encode(&error).expect("errors are data");
+            let body = |out: &mut Vec<u8>| {
+                out.extend_from_slice(&bytes);
+                Ok::<(), std::convert::Infallible>(())
+            };
+            work::append(&mut frame, &message(Outcome::Failed), FRAME_MAX, body)
+                .expect("an error is shorter than a frame");
+        }
+        session.lend_objects(refs, worker.process);
+        worker.link.append(|out| out.extend_from_slice(&frame));
+        self.flush(worker);
+    }
+}
+
+fn pending(session: &Session) -> Arc<Object<Raw>> {
+    Arc::new(Object { hold: Hold::new(session.epoch), slot: Slot::new() })
+}
+
+/// The task as the owner keeps it, what it needs, and how often it may be retried.
+fn job(
+    session: &Session,
+    submit: Submit,
+    body: &[u8],
+    returns: &[Arc<Object<Raw>>],
+) -> Result<(RawJob, Demand, u32)> {
+    let Submit { code, function, name, demand, max_retries, deadline_us, refs, .. } = submit;
+    let unreadable = |because: String| Error::new(Kind::Decode { task: function.clone(), because });
+    let pieces = parcel::pieces(body).map_err(|error| unreadable(error.to_string()))?;
+    let needs = pieces.iter().filter_map(|piece| match piece {
+        Piece::Reference(id) => Some(session.lent(*id).map(|object| (*id, object))),
+        Piece::Inline(_) => None,
+    });
+    let until = deadline_us.and_then(|(left_us, after_us)| {
+        let until = Instant::now().checked_add(Duration::from_micros(left_us))?;
+        Some((until, Duration::from_micros(after_us)))
+    });
+    let job = RawJob {
+        needs: needs.collect::<Result<_>>()?,
+        keeps: session.keep(&refs)?,
+        args: Bytes::copy_from_slice(body),
+        returns: returns.to_vec(),
+        name: name.clone().unwrap_or(function),
+        own_name: name,
+        code,
+        until,
+    };
+    Ok((job, Demand::from_units(demand), max_retries))
+}
+
+fn start(
+    session: &Arc<Session>,
+    worker: &Worker,
+    job: RawJob,
+    ids: &[u64],
+    demand: &Demand,
+    retries: u32,
+) -> Result<()> {
+    let name = job.name.clone();
+    let until = job.until;
+    let returned = job.returns.clone();
+    let mut refused = None;
+    let replaced = session.act(|hub| {
+        let returns = job.expect(&mut hub.owner);
+        for (object, id) in returned.iter().zip(ids) {
+            let object: Arc<dyn AnyObject> = object.clone();
+            hub.lent.name(*id, &object);
+        }
+        let objects = returned.iter().map(|object| object.clone() as Arc<dyn AnyObject>).collect();
+        let replaced = hub.lend_objects(objects, worker.process);
+        let class = hub.class(&name, demand);
+        let needs: Vec<_> = job.needs.iter().map(|(_, need)| need.key()).collect();
+        match class {
+            Ok(class) => {
+                let job: Option<Box<dyn Job>> = Some(Box::new(job));
+                let (target, needs) = (Target::Class(class), needs.into_boxed_slice());
+                hub.owner.submit(Owned { target, job, needs, returns, retries });
+            }
+            Err(infeasible) => refused = Some((job, Error::unschedulable(&name, &infeasible))),
+        }
+        replaced
+    });
+    drop(replaced);
+    if let Some((job, error)) = refused {
+        drop(job); // SESS-1
+        return Err(error);
+    }
+    if let (Some((until, after)), Some(first)) = (until, returned.first()) {
+        let (late, first) = (session.downgrade(), Arc::downgrade(first));
+        session.timer.at(until, move || {
+            let (Some(session), Some(first)) = (late.upgrade(), first.upgrade()) else { return };
+            let error = Error::new(Kind::Deadline { task: name.clone(), after });
+            session.cancel(first.key(), &error, || {
+                first.fail(error.clone());
+            });
+        });
+    }
+    Ok(())
+}

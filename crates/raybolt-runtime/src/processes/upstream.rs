@@ -1,0 +1,250 @@
+//! How code in a worker calls tasks and uses objects: all of them are the driver's.
+//!
+//! # Words
+//! A worker *names* what it creates: an id with the highest bit set, the number of the process and a
+//! count, so that no two processes choose the same. It *wants* an object when somebody waits for it.
+//!
+//! # Invariants
+//! - **UP-1 (in order).** What names an object goes before what uses the name, and the release of a
+//!   reference after all uses: they travel the same link in the order in which they happened.
+//! - **UP-2 (asked once).** An object is fetched once for all handles that want it meanwhile; what a
+//!   submitted task returns comes unasked.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Instant;
+
+use bytes::Bytes;
+use raybolt_core::calls::scheduler::{Demand, LeaseKey};
+use raybolt_wire::Value;
+use raybolt_wire::work::{self, Outcome, Submit, ToDriver};
+use slotmap::Key;
+
+use crate::args::{Arguments, Form};
+use crate::context;
+use crate::error::{Error, Kind, Result};
+use crate::job::{Function, Step, code_of};
+use crate::object::{AnyObject, Object, ObjectRef};
+use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
+use crate::output::{Cells, Output};
+use crate::processes::leader::Leader;
+use crate::processes::link::FRAME_MAX;
+use crate::processes::parcel::{self, Piece};
+use crate::processes::raw::Encoded;
+use crate::processes::serve::Serving;
+use crate::session::Session;
+
+/// A worker's way to its driver.
+pub(crate) struct Upstream {
+    pub(crate) serving: Arc<Serving>,
+    pub(crate) leader: Arc<Leader<Arc<Serving>>>,
+    process: u64,
+    named: AtomicU64,
+    known: Mutex<HashMap<u64, Known>>,
+}
+
+/// An object of the driver that this process has handles to.
+#[derive(Default)]
+struct Known {
+    handles: Vec<Weak<dyn AnyObject>>,
+    is_wanted: bool,
+}
+
+impl Upstream {
+    pub(crate) fn new(
+        process: u64,
+        serving: Arc<Serving>,
+        leader: Arc<Leader<Arc<Serving>>>,
+    ) -> Self {
+        Upstream { serving, leader, process, named: AtomicU64::new(0), known: Mutex::default() }
+    }
+
+    /// Submits a task whose values will come into `cells`.
+    pub(crate) fn submit<A: Arguments, O: Output>(
+        &self,
+        function: &'static Function,
+        options: &TaskOptions,
+        args: &A,
+        cells: &O::Cells,
+        run: fn(A::Held) -> Step<O>,
+    ) -> Result<()> {
+        let set = options.settings();
+        if let Some(error) = set.and_then(|set| set.error.clone()) {
+            return Err(error);
+        }
+        if set.is_some_and(|set| set.retry_on.is_some()) {
+            return Err(Error::new(Kind::Invalid(format!(
+                "`retry_on` of `{}` cannot leave the worker that submits it; submit it from the driver, or retry inside the task",
+                function.name()
+            ))));
+        }
+        let code = code_of::<A, O>(function, run)?;
+        let name = set.and_then(|set| set.name.as_deref());
+        let mut body = Vec::new();
+        let (packed, refs) = parcel::packing(|| {
+            args.pack(name.unwrap_or(function.name()), Form::References, &mut body)
+        });
+        packed?;
+        let default = if function.is_async() { Demand::default() } else { one_cpu() };
+        let demand = set.and_then(|set| set.demand.clone()).unwrap_or(default);
+        let mut returns = Vec::new();
+        cells.each(&mut |hold, object| {
+            let id = self.name();
+            hold.set_id(id);
+            self.known().insert(id, Known { handles: vec![object], is_wanted: true });
+            returns.push(id);
+        });
+        self.send(
+            &ToDriver::Submit(Submit {
+                code,
+                function: function.name().to_owned(),
+                name: name.map(str::to_owned),
+                demand: demand.iter().map(|(name, units)| (name.to_owned(), units)).collect(),
+                max_retries: set.and_then(|set| set.max_retries).unwrap_or(MAX_RETRIES),
+                deadline_us: options.until().map(|(until, after)| {
+                    let left = until.saturating_duration_since(Instant::now());
+                    (left.as_micros() as u64, after.as_micros() as u64)
+                }),
+                returns,
+                refs: refs.iter().map(|object| object.id()).collect(),
+            }),
+            &body,
+        );
+        Ok(())
+    }
+
+    /// Stores a value with the driver; this process keeps its own.
+    pub(crate) fn put<T: Value>(&self, session: &Session, value: T) -> Result<ObjectRef<T>> {
+        let mut body = Vec::new();
+        let (packed, refs) = parcel::packing(|| parcel::put(&value, &mut body));
+        packed.map_err(|error| {
+            Error::new(Kind::Encode { task: "put".into(), because: error.to_string() })
+        })?;
+        let id = self.name();
+        let object = ObjectRef::here(session.epoch, id, value);
+        self.know(id, &object.0, true);
+        let refs = refs.iter().map(|object| object.id()).collect();
+        self.send(&ToDriver::Put { object: id, refs }, &body);
+        Ok(object)
+    }
+
+    /// A reference that came in a value.
+    pub(crate) fn borrow<T: Value>(&self, epoch: u32, id: u64) -> ObjectRef<T> {
+        let object = ObjectRef::pending(epoch);
+        object.0.hold.set_id(id);
+        self.know(id, &object.0, false);
+        object
+    }
+
+    /// Somebody waits for an object.
+    pub(crate) fn want(&self, id: u64) {
+        {
+            let mut known = self.known();
+            let Some(known) = known.get_mut(&id) else { return };
+            if std::mem::replace(&mut known.is_wanted, true) {
+                return;
+            }
+        }
+        self.send(&ToDriver::Fetch { object: id }, &[]);
+    }
+
+    /// A handle is gone.
+    pub(crate) fn released(&self, id: u64) {
+        {
+            let mut known = self.known();
+            if let Some(found) = known.get_mut(&id) {
+                found.handles.retain(|handle| handle.strong_count() > 0);
+                if found.handles.is_empty() {
+                    known.remove(&id);
+                }
+            }
+        }
+        self.append(&ToDriver::Released { object: id }, &[]);
+        if context::current().is_none() {
+            self.serving.flush(); // Within a task it goes with the task's answer.
+        }
+    }
+
+    /// Nobody wants what the task that makes this object would return.
+    pub(crate) fn cancel(&self, id: u64) {
+        self.send(&ToDriver::CancelObject { object: id }, &[]);
+    }
+
+    /// An object has come.
+    pub(crate) fn arrived(&self, id: u64, outcome: Outcome, body: &[u8]) {
+        let handles = {
+            let mut known = self.known();
+            let Some(known) = known.get_mut(&id) else { return };
+            known.is_wanted = false; // Handles that come later ask again.
+            known.handles.clone()
+        };
+        let value = value(id, outcome, body);
+        for handle in handles.iter().filter_map(Weak::upgrade) {
+            handle.arrived(value.clone());
+        }
+    }
+
+    /// Runs `wait`, during which the CPU of a lease is free.
+    pub(crate) fn blocking<R>(&self, lease: LeaseKey, wait: impl FnOnce() -> R) -> R {
+        let lease = lease.data().as_ffi();
+        let slot = self.serving.blocked(lease);
+        self.send(&ToDriver::Blocked { lease }, &[]);
+        let result = wait();
+        if let Some(slot) = slot {
+            slot.unblocked();
+        }
+        self.send(&ToDriver::Unblocked { lease }, &[]);
+        result
+    }
+
+    fn know<T: Value>(&self, id: u64, object: &Arc<Object<T>>, is_wanted: bool) {
+        let handle: Arc<dyn AnyObject> = object.clone();
+        let mut known = self.known();
+        let known = known.entry(id).or_default();
+        known.handles.push(Arc::downgrade(&handle));
+        known.is_wanted |= is_wanted;
+    }
+
+    fn name(&self) -> u64 {
+        1 << 63 | self.process << 40 | self.named.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn send(&self, message: &ToDriver, body: &[u8]) {
+        self.append(message, body);
+        self.serving.flush();
+    }
+
+    fn append(&self, message: &ToDriver, body: &[u8]) {
+        let appended = self.serving.link.append(|out| {
+            work::append::<std::convert::Infallible>(out, message, FRAME_MAX, |out| {
+                out.extend_from_slice(body);
+                Ok(())
+            })
+        });
+        if let Err(error) = appended {
+            tracing::error!(target: "raybolt", "a message to the driver is lost: {error:?}");
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
+        self.known.lock().expect("no thread panics while it holds what is known")
+    }
+}
+
+/// What a message says that an object is.
+fn value(id: u64, outcome: Outcome, mut body: &[u8]) -> Result<Arc<Encoded>> {
+    let unreadable =
+        |because: String| Error::new(Kind::Decode { task: format!("object {id:x}"), because });
+    match outcome {
+        Outcome::Returned => match parcel::take_piece(&mut body) {
+            Ok(Piece::Inline(bytes)) => Ok(Encoded::new(Bytes::copy_from_slice(bytes), Vec::new())),
+            Ok(Piece::Reference(_)) => Err(unreadable("a reference stands for a value".into())),
+            Err(error) => Err(unreadable(error.to_string())),
+        },
+        Outcome::Failed => {
+            Err(raybolt_wire::value::decode(body)
+                .unwrap_or_else(|error| unreadable(error.to_string())))
+        }
+    }
+}
