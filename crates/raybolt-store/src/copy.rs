@@ -5,6 +5,7 @@
 //! is no processor costs little.
 
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -19,11 +20,12 @@ const STEP_BYTES: RangeInclusive<usize> = 8 << 20..=64 << 20;
 /// Copies all of `from` into `to`, which is as long; large copies by several threads.
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     assert_eq!(to.len(), from.len(), "a copy fills what it is for");
-    let threads = threads_for(from.len());
-    if threads == 1 {
+    if from.len() < SHARED_BYTES_MIN {
         to.copy_from_slice(from);
         return;
     }
+    let _busy = Busy::begin();
+    let threads = free_processors();
     let step = (from.len() / threads / 4).clamp(*STEP_BYTES.start(), *STEP_BYTES.end());
     share(to, from, threads, step);
 }
@@ -46,11 +48,29 @@ fn share(to: &mut [u8], from: &[u8], threads: usize, step: usize) {
     });
 }
 
-fn threads_for(bytes: usize) -> usize {
-    if bytes < SHARED_BYTES_MIN {
-        return 1;
+/// How many threads of this process are at large copies now: they leave each other room.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+
+struct Busy;
+
+impl Busy {
+    fn begin() -> Self {
+        BUSY.fetch_add(1, Ordering::Relaxed);
+        Busy
     }
-    thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many threads a large copy may use: those that no other large copy began with.
+fn free_processors() -> usize {
+    let all = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let others = BUSY.load(Ordering::Relaxed).saturating_sub(1);
+    all.saturating_sub(others).max(1)
 }
 
 #[cfg(test)]
