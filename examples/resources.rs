@@ -7,7 +7,7 @@
 //! $ cargo run --release --example resources
 //! This function is allowed to use GPUs [0].
 //! both GPUs: [0, 1]
-//! it waits: task `use_gpu` is queued for GPU: 1, of which 0 is free now
+//! it waits: `use_gpu` needs GPU: 1 (0 of 2 free)
 //! `greedy` can never run: it needs GPU: 3, the largest node has 2 (`Builder::num_gpus`)
 //! ```
 
@@ -47,7 +47,9 @@ fn main() -> raybolt::Result<()> {
     let waiting = use_gpu::remote();
     let error = get_timeout(&waiting, Duration::from_millis(50)).expect_err("no GPU is free");
     if let Kind::Timeout { because, .. } = error.kind() {
-        println!("it waits: {because}");
+        // What it waits for, what that waits for, and so on; each step begins with an id.
+        let first = because.split("; ").next().and_then(|step| step.split_once(' '));
+        println!("it waits: {}", first.map_or("", |(_id, text)| text));
     }
     cancel(&waiting)?;
     drop(both); // Who drops a stream stops the task that makes it.

@@ -18,11 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use raybolt_core::calls::owner::{ActorKey, TaskKey};
-use raybolt_core::calls::queue::{Call, CallerId, Mode, Queue};
+use raybolt_core::calls::queue::{Call, CallerId, Mode, Place, Queue};
 use raybolt_core::calls::scheduler::LeaseKey;
-use slotmap::Key;
+use slotmap::{DefaultKey, Key, SlotMap};
 use tokio::sync::RwLock;
 
+use crate::clock::coarse_ms;
 use crate::context::{self, Context};
 use crate::error::{Error, Kind, TaskError};
 use crate::job::{Began, Ended};
@@ -40,6 +41,7 @@ pub(crate) type Create<A> = Box<dyn FnOnce() -> Result<A, Box<TaskError>> + Send
 pub(crate) trait AnyActor: Send + Sync {
     /// Its name for messages.
     fn name(&self) -> &str;
+    fn key(&self) -> ActorKey;
     /// It has the lease it waited for.
     fn place(self: Arc<Self>, lease: LeaseKey);
     /// The arguments of a call are ready.
@@ -52,8 +54,68 @@ pub(crate) trait AnyActor: Send + Sync {
     fn run_until(self: Arc<Self>, done: &dyn Fn() -> bool);
     /// Whether a call can start only when one that runs has ended.
     fn waits_for_running(&self, task: TaskKey) -> bool;
-    /// What its calls wait for, in words.
-    fn why(&self) -> String;
+    /// What it does, for those who watch.
+    fn view(&self) -> ActorView;
+    /// The methods of all calls that have not ended.
+    fn methods(&self) -> Vec<(TaskKey, &'static str)>;
+    /// A call that runs.
+    fn running(&self, task: TaskKey) -> Option<RunningCall>;
+    /// Where a call is, if it has not ended.
+    fn call(&self, task: TaskKey) -> Option<CallView>;
+}
+
+/// What an actor does, for those who watch.
+#[derive(Debug, Clone)]
+pub(crate) struct ActorView {
+    pub(crate) state: ActorState,
+    /// Calls that have not started.
+    pub(crate) waiting: usize,
+    /// Calls that run, in no order.
+    pub(crate) running: Vec<RunningCall>,
+    pub(crate) lease: Option<LeaseKey>,
+}
+
+/// How far an actor is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ActorState {
+    /// It waits for its lease.
+    Placing,
+    /// It has not begun its constructor.
+    Placed,
+    /// Its constructor runs.
+    Creating,
+    Alive,
+    Dead(String),
+}
+
+/// A call that runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunningCall {
+    pub(crate) task: TaskKey,
+    pub(crate) method: &'static str,
+    pub(crate) since_ms: u64,
+}
+
+/// Where a call is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CallView {
+    Running(RunningCall),
+    Waiting {
+        method: &'static str,
+        place: Place,
+        /// It cannot start before all calls that run have ended.
+        needs_all: bool,
+    },
+}
+
+impl CallView {
+    /// The method's name.
+    pub(crate) fn method(&self) -> &'static str {
+        match self {
+            CallView::Running(call) => call.method,
+            CallView::Waiting { method, .. } => method,
+        }
+    }
 }
 
 /// An actor of type `A`.
@@ -69,6 +131,8 @@ pub(crate) struct Actor<A> {
 struct Core<A> {
     phase: Phase<A>,
     queue: Queue<Box<dyn MethodJob<A>>>,
+    /// The calls that run, for those who watch.
+    running: SlotMap<DefaultKey, RunningCall>,
     runners: usize,
     runners_max: usize,
     pending_max: usize,
@@ -95,9 +159,17 @@ enum Phase<A> {
 /// What a runner is to do next.
 enum Next<A> {
     Create(Create<A>),
-    /// A call, and the lease that the actor holds.
-    Call(Call<Box<dyn MethodJob<A>>>, Option<LeaseKey>),
+    /// A call, what is to be told when it has ended, and the lease that the actor holds.
+    Call(Call<Box<dyn MethodJob<A>>>, Over, Option<LeaseKey>),
     Nothing,
+}
+
+/// What the actor is told about a call that has ended.
+#[derive(Clone, Copy)]
+struct Over {
+    group: usize,
+    mode: Mode,
+    running: DefaultKey,
 }
 
 /// A call that the actor did not take.
@@ -123,6 +195,7 @@ impl<A: Send + Sync + 'static> Actor<A> {
             core: Mutex::new(Core {
                 phase: Phase::Placing(create),
                 queue: Queue::new(limits),
+                running: SlotMap::new(),
                 runners: 0,
                 runners_max: limits.iter().fold(0, |sum, limit| sum.saturating_add(*limit)),
                 pending_max,
@@ -210,17 +283,17 @@ impl<A: Send + Sync + 'static> Actor<A> {
     }
 
     /// One visit to the queue ends the last call and fetches the next.
-    fn next(self: &Arc<Self>, counted: bool, ended: Option<(usize, Mode)>) -> Next<A> {
+    fn next(self: &Arc<Self>, counted: bool, ended: Option<Over>) -> Next<A> {
         let mut core = self.lock();
-        if let Some((group, mode)) = ended {
-            core.queue.finished(group, mode);
+        if let Some(over) = ended {
+            core.finished(over);
         }
         let next = core.next();
         let nothing = matches!(next, Next::Nothing);
         core.runners -= usize::from(counted && nothing);
         // Whoever takes a call beside which others may run sees to the next runner, as long as there
         // are calls: one event may have let several of them start.
-        let others_may_run = matches!(&next, Next::Call(call, _) if call.mode == Mode::Shared)
+        let others_may_run = matches!(&next, Next::Call(_, over, _) if over.mode == Mode::Shared)
             && !core.queue.is_empty();
         if nothing && core.is_idle() {
             self.settle_end(core);
@@ -250,14 +323,14 @@ impl<A: Send + Sync + 'static> Actor<A> {
             match self.next(counted, ended.take()) {
                 Next::Nothing => return false,
                 Next::Create(create) => self.create(create),
-                Next::Call(call, lease) => ended = self.run_call(call, lease),
+                Next::Call(call, over, lease) => ended = self.run_call(call, over, lease),
             }
             if done() {
                 break;
             }
         }
-        if let Some((group, mode)) = ended {
-            self.finished(group, mode);
+        if let Some(over) = ended {
+            self.finished(over);
         }
         true
     }
@@ -296,21 +369,22 @@ impl<A: Send + Sync + 'static> Actor<A> {
     fn run_call(
         self: &Arc<Self>,
         call: Call<Box<dyn MethodJob<A>>>,
+        over: Over,
         lease: Option<LeaseKey>,
-    ) -> Option<(usize, Mode)> {
-        let Call { task, group, mode, job } = call;
+    ) -> Option<Over> {
+        let Call { task, job, .. } = call;
         let context = self.context(task, lease, job.deadline());
         match job.run(self.state.clone(), context) {
             Began::Ended(ended) => {
                 self.session.conclude(task, 0, ended);
-                Some((group, mode))
+                Some(over)
             }
             Began::Later(future) => {
                 let actor = self.clone();
                 self.session.spawn(async move {
                     let ended = future.await;
                     actor.session.conclude(task, 0, ended);
-                    actor.finished(group, mode);
+                    actor.finished(over);
                 });
                 None
             }
@@ -318,9 +392,9 @@ impl<A: Send + Sync + 'static> Actor<A> {
     }
 
     /// A call has ended, and whoever ran it does not fetch the next.
-    fn finished(self: &Arc<Self>, group: usize, mode: Mode) {
+    fn finished(self: &Arc<Self>, over: Over) {
         let mut core = self.lock();
-        core.queue.finished(group, mode);
+        core.finished(over);
         if matches!(core.phase, Phase::Dead(_)) && core.is_idle() {
             self.settle_end(core);
         } else {
@@ -409,13 +483,24 @@ impl<A> Core<A> {
             Phase::Alive => {
                 self.phase = Phase::Alive;
                 let lease = self.lease;
-                self.queue.start_next().map_or(Next::Nothing, |call| Next::Call(call, lease))
+                let Some(call) = self.queue.start_next() else { return Next::Nothing };
+                let (task, method) = (call.task, call.job.name());
+                let running = RunningCall { task, method, since_ms: coarse_ms() };
+                let running = self.running.insert(running);
+                let over = Over { group: call.group, mode: call.mode, running };
+                Next::Call(call, over, lease)
             }
             other => {
                 self.phase = other;
                 Next::Nothing
             }
         }
+    }
+
+    /// A call has ended.
+    fn finished(&mut self, over: Over) {
+        self.queue.finished(over.group, over.mode);
+        self.running.remove(over.running);
     }
 
     /// No user code of it runs.
@@ -440,6 +525,10 @@ impl<A: Send + Sync + 'static> Runnable for Actor<A> {
 impl<A: Send + Sync + 'static> AnyActor for Actor<A> {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn key(&self) -> ActorKey {
+        self.key
     }
 
     fn place(self: Arc<Self>, lease: LeaseKey) {
@@ -474,18 +563,36 @@ impl<A: Send + Sync + 'static> AnyActor for Actor<A> {
         self.lock().queue.waits_for_running(task)
     }
 
-    fn why(&self) -> String {
+    fn view(&self) -> ActorView {
         let core = self.lock();
-        let (name, waiting, running) = (&self.name, core.queue.len(), core.queue.running());
-        match &core.phase {
-            Phase::Placing(_) => format!("actor `{name}` waits for its resources"),
-            Phase::Placed(_) | Phase::Creating => {
-                format!("the constructor of actor `{name}` has not ended")
-            }
-            Phase::Alive => {
-                format!("actor `{name}` has {running} calls running and {waiting} waiting")
-            }
-            Phase::Dead(because) => format!("actor `{name}` is gone: {because}"),
+        let state = match &core.phase {
+            Phase::Placing(_) => ActorState::Placing,
+            Phase::Placed(_) => ActorState::Placed,
+            Phase::Creating => ActorState::Creating,
+            Phase::Alive => ActorState::Alive,
+            Phase::Dead(because) => ActorState::Dead(because.clone()),
+        };
+        let running = core.running.values().copied().collect();
+        ActorView { state, waiting: core.queue.len(), running, lease: core.lease }
+    }
+
+    fn methods(&self) -> Vec<(TaskKey, &'static str)> {
+        let core = self.lock();
+        let running = core.running.values().map(|call| (call.task, call.method));
+        running.chain(core.queue.calls().map(|call| (call.task, call.job.name()))).collect()
+    }
+
+    fn running(&self, task: TaskKey) -> Option<RunningCall> {
+        self.lock().running.values().find(|running| running.task == task).copied()
+    }
+
+    fn call(&self, task: TaskKey) -> Option<CallView> {
+        if let Some(running) = self.running(task) {
+            return Some(CallView::Running(running));
         }
+        let core = self.lock();
+        let (place, job) = core.queue.place(task)?;
+        let needs_all = core.queue.waits_for_running(task);
+        Some(CallView::Waiting { method: job.name(), place, needs_all })
     }
 }

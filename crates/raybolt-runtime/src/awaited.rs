@@ -1,40 +1,157 @@
-//! The objects that threads sleep for: when a session ends and user code does not return, whoever
-//! waits for its result is told, instead of sleeping on.
+//! Who waits for what: when a session ends and user code does not return, whoever waits for its result
+//! is told, instead of sleeping on; and whoever asks why nothing moves is told who waits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::Thread;
 
+use raybolt_core::calls::owner::{ActorKey, ObjectKey, TaskKey};
+use slotmap::Key;
+
+use crate::clock::coarse_ms;
+use crate::context;
 use crate::error::{Error, Kind};
+use crate::ids::Id;
 use crate::object::AnyObject;
 
-/// The sleepers of a session.
+/// Who waits in a session.
 #[derive(Default)]
 pub(crate) struct Awaited(Mutex<List>);
 
 #[derive(Default)]
 struct List {
     next: u64,
-    objects: BTreeMap<u64, Arc<dyn AnyObject>>,
+    entries: BTreeMap<u64, Entry>,
+    /// The entries of tasks that wait, or lie on the stack of one that does.
+    tasks: BTreeMap<TaskKey, u64>,
 }
 
-/// A thread that sleeps for an object; on the list until dropped.
+struct Entry {
+    /// What has to be failed when the session ends.
+    object: Option<Arc<dyn AnyObject>>,
+    thread: Thread,
+    what: What,
+    /// The task that waits, and those that lie under it on its thread's stack.
+    tasks: Vec<TaskKey>,
+    actor: Option<ActorKey>,
+    is_timed: bool,
+    since_ms: u64,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A `get` of this object.
+    Object(ObjectKey),
+    /// A `wait` for so many of several objects: of those that are not there, the first ones.
+    Some { wanted: usize, of: usize, first: Vec<ObjectKey> },
+    /// The next item of the stream that the task of this object makes.
+    Item(ObjectKey),
+    /// The task of this object waits until its stream is read.
+    Reader(ObjectKey),
+    /// Room in the store.
+    #[allow(dead_code, reason = "in one process a full store refuses at once")]
+    Room { needed: usize },
+}
+
+/// Someone who waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Wait {
+    pub(crate) number: u64,
+    /// The name of the thread that sleeps; none if it is a future.
+    pub(crate) thread: Option<Arc<str>>,
+    pub(crate) what: What,
+    /// The task that waits; neither it nor an actor is there for a thread of the user's.
+    pub(crate) task: Option<TaskKey>,
+    /// The actor whose call or constructor it is.
+    pub(crate) actor: Option<ActorKey>,
+    /// Whether it waits only for some time.
+    pub(crate) is_timed: bool,
+    pub(crate) since_ms: u64,
+}
+
+/// Someone who waits; on the list until dropped.
 pub(crate) struct Sleeper<'a>(&'a Awaited, u64);
 
+impl Sleeper<'_> {
+    /// Its number on the list.
+    pub(crate) fn number(&self) -> u64 {
+        self.1
+    }
+
+    /// Whether nobody else waits.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.lock().entries.len() == 1
+    }
+
+    /// The number under which a task is on the list, because it waits or lies under one that does.
+    pub(crate) fn entry_of(&self, task: TaskKey) -> Option<u64> {
+        self.0.lock().tasks.get(&task).copied()
+    }
+
+    /// The one object that the entry of this number waits for without a time limit.
+    pub(crate) fn waits_for_ever(&self, number: u64) -> Option<ObjectKey> {
+        let list = self.0.lock();
+        let entry = list.entries.get(&number).filter(|entry| !entry.is_timed)?;
+        match entry.what {
+            What::Object(object) | What::Item(object) => Some(object),
+            What::Some { .. } | What::Reader(_) | What::Room { .. } => None,
+        }
+    }
+}
+
 impl Awaited {
-    /// A thread is about to sleep for `object`.
-    pub(crate) fn enter(&self, object: Arc<dyn AnyObject>) -> Sleeper<'_> {
+    /// A thread is about to sleep for `object`, for ever or only for a time.
+    pub(crate) fn enter(&self, object: Arc<dyn AnyObject>, is_timed: bool) -> Sleeper<'_> {
+        self.add(What::Object(object.key()), is_timed, Some(object))
+    }
+
+    /// The same for anything else, whose end is somebody else's care.
+    pub(crate) fn enter_for(&self, what: What, is_timed: bool) -> Sleeper<'_> {
+        self.add(what, is_timed, None)
+    }
+
+    fn add(&self, what: What, is_timed: bool, object: Option<Arc<dyn AnyObject>>) -> Sleeper<'_> {
+        let context = context::current();
+        let entry = Entry {
+            object,
+            thread: std::thread::current(),
+            what,
+            tasks: context::stack(),
+            actor: context.and_then(|context| context::actor_of_caller(context.caller)),
+            is_timed,
+            since_ms: coarse_ms(),
+        };
         let mut list = self.lock();
         let key = list.next;
         list.next += 1;
-        list.objects.insert(key, object);
+        for task in &entry.tasks {
+            list.tasks.insert(*task, key);
+        }
+        list.entries.insert(key, entry);
         Sleeper(self, key)
+    }
+
+    /// Who waits now, in the order in which they began.
+    pub(crate) fn list(&self) -> Vec<Wait> {
+        let wait = |(number, entry): (&u64, &Entry)| Wait {
+            number: *number,
+            thread: entry.thread.name().map(Into::into),
+            what: entry.what.clone(),
+            task: entry.tasks.first().copied().filter(|task| !task.is_null()),
+            actor: entry.actor,
+            is_timed: entry.is_timed,
+            since_ms: entry.since_ms,
+        };
+        self.lock().entries.iter().map(wait).collect()
     }
 
     /// The session has ended, and who still runs will not be heard.
     pub(crate) fn fail(&self) {
-        let objects: Vec<_> = self.lock().objects.values().cloned().collect();
+        let objects: Vec<_> =
+            self.lock().entries.values().filter_map(|entry| entry.object.clone()).collect();
         for object in objects {
-            let what = format!("object {:x}", object.id());
+            let what = Id::Object(object.key()).to_string();
             object.fail(Error::new(Kind::SessionEnded { what }));
         }
     }
@@ -46,7 +163,14 @@ impl Awaited {
 
 impl Drop for Sleeper<'_> {
     fn drop(&mut self) {
-        let object = self.0.lock().objects.remove(&self.1);
-        drop(object); // Outside the lock: its value is the user's.
+        let entry = {
+            let mut list = self.0.lock();
+            let entry = list.entries.remove(&self.1);
+            for task in entry.iter().flat_map(|entry| &entry.tasks) {
+                list.tasks.remove(task);
+            }
+            entry
+        };
+        drop(entry); // Outside the lock: its value is the user's.
     }
 }

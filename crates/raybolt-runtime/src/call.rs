@@ -9,15 +9,21 @@ use raybolt_core::calls::scheduler::Demand;
 use raybolt_wire::Value;
 
 use crate::args::Arguments;
+use crate::awaited::What;
 use crate::context;
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
+use crate::ids::Id;
+use crate::inspect::{circle, why};
 use crate::job::{Function, Job, Step, TaskJob, task_name};
 use crate::object::{AnyObject, Lazy, ObjectRef};
 use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
 use crate::output::{Cells, Output};
 use crate::session::{self, Place, Session};
 use crate::slot::{Slot, Waiter};
+
+/// How many of the objects that a `wait` waits for are noted.
+const AWAITED_MAX: usize = 16;
 
 /// Submits a task; what it returns will be in the references. What is wrong with the call itself is
 /// found there too.
@@ -284,11 +290,14 @@ fn wait_for<T: Value>(
             return slot.get().ok_or_else(|| Error::new(Kind::WaitsForItself { actor }));
         }
         let until = deadline.map(|(until, _)| until);
-        let _sleeper = session.awaited.enter(object.0.clone());
+        let sleeper = session.awaited.enter(object.0.clone(), until.is_some());
+        if let Some(members) = circle::closed_by(session, &sleeper, key) {
+            return slot.get().ok_or_else(|| Error::new(Kind::Circle { members }));
+        }
         session.blocking(|| session.wait_for_slot(slot, until)).ok_or_else(|| {
-            let because = session.lock().why(key);
+            let because = why::because(session, key);
             let after = deadline.map(|(_, after)| after).unwrap_or_default();
-            let what = format!("object {:x}", object.id());
+            let what = Id::Object(key).to_string();
             Error::new(Kind::Timeout { what, after, because })
         })
     })?
@@ -390,8 +399,17 @@ fn wait_for_some<T: Value>(
             return;
         }
     }
+    let sleeper = session.awaited.enter_for(some(objects, num_returns), until.is_some());
     session.blocking(|| enough.wait(until));
+    drop(sleeper);
     forget(objects, key);
+}
+
+/// What a `wait` waits for, for reports: those that are missing, but not a long list of them.
+fn some<T>(objects: &[ObjectRef<T>], wanted: usize) -> What {
+    let missing = objects.iter().filter(|object| !object.is_ready());
+    let first = missing.take(AWAITED_MAX).map(|object| object.0.hold.key()).collect();
+    What::Some { wanted, of: objects.len(), first }
 }
 
 fn forget<T>(objects: &[ObjectRef<T>], key: usize) {

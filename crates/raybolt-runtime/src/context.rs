@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
@@ -10,7 +11,9 @@ use std::time::Instant;
 use raybolt_core::calls::owner::{ActorKey, TaskKey};
 use raybolt_core::calls::queue::CallerId;
 use raybolt_core::calls::scheduler::LeaseKey;
-use slotmap::Key;
+use slotmap::{Key, KeyData};
+
+use crate::desk::Desk;
 
 /// The task that runs on this thread.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +56,8 @@ const DEPTH_MAX: u32 = 32;
 struct Stack {
     current: Option<Context>,
     depth: u32,
+    /// Where others see what this thread works on; there from its first task.
+    desk: Option<Arc<Desk>>,
 }
 
 thread_local! {
@@ -73,6 +78,11 @@ pub(crate) fn caller_of_actor(actor: ActorKey) -> CallerId {
     CallerId(ACTOR | actor.data().as_ffi())
 }
 
+/// The actor that a caller is.
+pub(crate) fn actor_of_caller(caller: CallerId) -> Option<ActorKey> {
+    (caller.0 & (TASK | ACTOR) == ACTOR).then(|| KeyData::from_ffi(caller.0 & !ACTOR).into())
+}
+
 /// The actor, as a caller, whose call runs on this thread.
 pub(crate) fn current_actor() -> Option<CallerId> {
     current().map(|context| context.caller).filter(|caller| caller.0 & (TASK | ACTOR) == ACTOR)
@@ -81,6 +91,19 @@ pub(crate) fn current_actor() -> Option<CallerId> {
 /// The task that runs on this thread.
 pub(crate) fn current() -> Option<Context> {
     STACK.with_borrow(|stack| stack.current)
+}
+
+/// The task that runs on this thread, and those below it on its stack.
+pub(crate) fn stack() -> Vec<TaskKey> {
+    STACK.with_borrow(|stack| {
+        let desk = stack.desk.as_ref().filter(|_| stack.depth > 0);
+        desk.map(|desk| desk.own_tasks()).unwrap_or_default()
+    })
+}
+
+/// Whether tasks wait on this stack for the one that runs.
+pub(crate) fn is_nested() -> bool {
+    STACK.with_borrow(|stack| stack.depth > 1)
 }
 
 /// Whether one more task may run on this stack.
@@ -96,10 +119,15 @@ pub(crate) fn enter<R>(context: Context, run: impl FnOnce() -> R) -> R {
             STACK.with_borrow_mut(|stack| {
                 stack.current = self.0;
                 stack.depth -= 1;
+                if let Some(desk) = &stack.desk {
+                    desk.end(stack.depth as usize);
+                }
             });
         }
     }
     let _leave = STACK.with_borrow_mut(|stack| {
+        let desk = stack.desk.get_or_insert_with(Desk::of_this_thread);
+        desk.begin(stack.depth as usize, &context);
         stack.depth += 1;
         Leave(stack.current.replace(context))
     });

@@ -105,6 +105,11 @@ pub enum Kind {
         /// The actor's name.
         actor: String,
     },
+    /// Tasks and calls wait for each other in a circle, and none of them can go on.
+    Circle {
+        /// Who waits, each for the next and the last for the first.
+        members: Vec<String>,
+    },
     /// The actor has as many calls waiting as it allows.
     ActorBusy {
         /// The actor's name.
@@ -211,6 +216,7 @@ impl Error {
             Kind::StoreFull { .. } => "store-full",
             Kind::ActorDied { .. } => "actor-died",
             Kind::WaitsForItself { .. } => "waits-for-itself",
+            Kind::Circle { .. } => "circle",
             Kind::ActorBusy { .. } => "actor-busy",
             Kind::ActorName(_) => "actor-name",
         }
@@ -271,6 +277,11 @@ impl fmt::Display for Error {
             Kind::WaitsForItself { actor } => write!(
                 f,
                 "actor `{actor}` waits for a call of its own, which cannot start before the one that waits has ended; call the method on `self`, or let both run at once (`&self`, `max_concurrency`)"
+            ),
+            Kind::Circle { members } => write!(
+                f,
+                "{}, which waits for the first again: none of them could go on; let calls of an actor run at once (`&self`, `max_concurrency`), or do not wait inside of them",
+                members.join(", which waits for ")
             ),
             Kind::ActorBusy { actor, pending_max } => write!(
                 f,

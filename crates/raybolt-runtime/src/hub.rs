@@ -5,21 +5,17 @@ use std::sync::{Arc, Weak};
 
 use raybolt_core::calls::fleet::Fleet;
 use raybolt_core::calls::owner::{
-    self, ActorKey, Attempt, ClassId, ObjectKey, Owner, Progress, Target, TaskKey,
+    self, ActorKey, Attempt, ClassId, ObjectKey, Owner, Target, TaskKey,
 };
-use raybolt_core::calls::scheduler::{
-    self, Demand, Infeasible, LeaseKey, Scheduler, display_units,
-};
-use slotmap::{Key, SlotMap};
+use raybolt_core::calls::scheduler::{self, Demand, Infeasible, LeaseKey, Scheduler};
+use slotmap::SlotMap;
 
 use crate::actor::AnyActor;
 use crate::error::{Error, Kind};
+use crate::ids::Id;
 use crate::job::Job;
 use crate::object::AnyObject;
 use crate::processes::lent::Lent;
-
-/// How far a message follows a chain of tasks that wait for each other.
-const WHY_DEPTH: usize = 8;
 
 /// What is to be done once the hub's lock is released.
 pub(crate) enum Todo {
@@ -199,45 +195,24 @@ impl Hub {
         self.placing.values_mut().flat_map(std::mem::take).collect()
     }
 
-    /// What the object with this key waits for, in words.
-    pub(crate) fn why(&self, object: ObjectKey) -> String {
-        self.why_within(object, WHY_DEPTH)
+    /// The class of the lease that an actor waits for.
+    pub(crate) fn placing_class(&self, actor: ActorKey) -> Option<ClassId> {
+        let waits = |waiting: &VecDeque<Arc<dyn AnyActor>>| {
+            waiting.iter().any(|waiting| waiting.key() == actor)
+        };
+        self.placing.iter().find(|(_, waiting)| waits(waiting)).map(|(class, _)| *class)
     }
 
-    fn why_within(&self, object: ObjectKey, depth: usize) -> String {
-        let Some((progress, target)) = self.owner.progress(object) else {
-            return "its task has ended".into();
-        };
-        let name = match target {
-            Target::Class(class) => self.scheduler.class_name(class).to_owned(),
-            Target::Actor(_) => "its actor".to_owned(),
-        };
-        match (progress, target) {
-            (Progress::Waiting(_), _) => {
-                let needs = self.owner.pending_needs(object);
-                let count = needs.len();
-                match needs.first() {
-                    Some(first) if depth > 0 => {
-                        let first = self.why_within(*first, depth - 1);
-                        format!("`{name}` waits for {count} argument(s); of the first, {first}")
-                    }
-                    _ => format!("`{name}` waits for {count} argument(s), and so on"),
-                }
+    /// The name of a task that has not ended.
+    pub(crate) fn name_of(&self, task: TaskKey) -> String {
+        let Some(task) = self.owner.task(task) else { return "ended".into() };
+        match (task.job, task.target) {
+            (Some(job), _) => job.name().to_owned(),
+            (None, Target::Class(class)) => self.scheduler.class_name(class).to_owned(),
+            (None, Target::Actor(actor)) => {
+                let call = self.actor(actor).and_then(|actor| actor.call(task.key));
+                call.map_or("a call", |call| call.method()).to_owned()
             }
-            (Progress::Running, Target::Class(_)) => format!("task `{name}` is running"),
-            (Progress::Running, Target::Actor(_)) => "the call is running".into(),
-            (Progress::Queued, Target::Actor(key)) => match self.actor(key) {
-                Some(actor) => actor.why(),
-                None => "its actor is gone".into(),
-            },
-            (Progress::Queued, Target::Class(class)) => match self.scheduler.lacking(class) {
-                Some((resource, needed, available)) => format!(
-                    "task `{name}` is queued for {resource}: {}, of which {} is free now",
-                    display_units(needed),
-                    display_units(available.max(0)),
-                ),
-                None => format!("task `{name}` is queued behind {} others", self.others(class)),
-            },
         }
     }
 
@@ -248,11 +223,7 @@ impl Hub {
             Some((_, Target::Actor(key))) => {
                 self.actor(key).map_or_else(|| "a call".into(), |actor| actor.name().to_owned())
             }
-            None => format!("object {:x}", object.data().as_ffi()),
+            None => Id::Object(object).to_string(),
         }
-    }
-
-    fn others(&self, class: ClassId) -> usize {
-        self.owner.queued(class).saturating_sub(1)
     }
 }

@@ -68,6 +68,8 @@ impl<A, H, O: Output> Copy for Body<A, H, O> {}
 pub(crate) trait MethodJob<A>: Send {
     fn run(self: Box<Self>, state: Arc<RwLock<Option<A>>>, context: Context) -> Began;
     fn fail(self: Box<Self>, error: Option<Error>);
+    /// The method's name.
+    fn name(&self) -> &'static str;
     fn deadline(&self) -> Option<Instant>;
 }
 
@@ -150,6 +152,10 @@ where
         self.cells.fail(&error);
         let TypedCall { name, args, options, .. } = *self;
         panics::drop_here(call_name(name, &options), args);
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -16,6 +16,7 @@ use slotmap::{Key, KeyData};
 
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
+use crate::ids::Id;
 use crate::processes::parcel;
 use crate::processes::raw::Encoded;
 use crate::session::{self, Session};
@@ -124,7 +125,7 @@ impl<T> ObjectRef<T> {
     /// When it belongs to another one: keys of two sessions may be equal.
     pub(crate) fn key_in(&self, epoch: u32) -> Result<ObjectKey> {
         self.0.hold.key_in(epoch).ok_or_else(|| {
-            let what = format!("object {:x}", self.id());
+            let what = self.to_string();
             Error::new(Kind::SessionEnded { what })
         })
     }
@@ -170,7 +171,14 @@ impl<T> fmt::Debug for ObjectRef<T> {
             Some(Ok(_)) => "ready",
             Some(Err(_)) => "failed",
         };
-        write!(f, "ObjectRef({:x}, {state})", self.id())
+        write!(f, "ObjectRef({self}, {state})")
+    }
+}
+
+/// The object's id as messages and the command line have it: `object-1f`.
+impl<T> fmt::Display for ObjectRef<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Id::Object(self.0.hold.key()).fmt(f)
     }
 }
 

@@ -27,6 +27,7 @@ use serde::Serialize;
 use slotmap::KeyData;
 
 use crate::awaited::Awaited;
+use crate::clock::coarse_ms;
 use crate::context::{self, Context};
 use crate::error::{Error, Kind, Result};
 use crate::failures::{FailureReport, Failures};
@@ -90,6 +91,8 @@ pub(crate) struct Session {
     pub(crate) stalled: Stalled,
     pub(crate) awaited: Awaited,
     pub(crate) place: Place,
+    /// When it began, by the coarse clock.
+    pub(crate) started_ms: u64,
 }
 
 /// Keeps a session alive; it ends when this is dropped.
@@ -406,6 +409,7 @@ impl Session {
             stopped: Stopped::default(),
             stalled: Stalled::default(),
             awaited: Awaited::default(),
+            started_ms: coarse_ms(),
             place,
         })
     }

@@ -30,8 +30,10 @@ use std::time::{Duration, Instant};
 use raybolt_core::calls::owner::{ObjectKey, Owner, Returns};
 use raybolt_wire::Value;
 
+use crate::awaited::What;
 use crate::call::later;
 use crate::error::{Error, Kind, Result};
+use crate::inspect::why;
 use crate::job::{Failure, Job};
 use crate::object::{AnyObject, Hold, ObjectRef};
 use crate::options::TaskOptions;
@@ -136,8 +138,11 @@ impl<T: Value> RefStream<T> {
         }
         let until = deadline.map(|(until, _)| until);
         let waited = session::with(|session| {
+            let what = What::Item(self.channel.hold.key());
+            let sleeper = session.awaited.enter_for(what, until.is_some());
             session.blocking(|| self.channel.wait(until, |state| !state.is_takeable()));
-            let because = || session.lock().why(self.channel.hold.key());
+            drop(sleeper);
+            let because = || why::because(session, self.channel.hold.key());
             self.channel.take(|_| {}).ok_or_else(|| {
                 let after = deadline.map(|(_, after)| after).unwrap_or_default();
                 let what = "the next item of a stream".to_owned();
@@ -366,7 +371,9 @@ impl<'a, T: Value> Sink<'a, T> {
         if self.channel.lock().is_full() {
             // STREAM-3: a session that ends looks for those who stand here.
             let stalled = session.stalled.enter(self.channel.clone());
+            let sleeper = session.awaited.enter_for(What::Reader(self.channel.hold.key()), false);
             session.blocking(|| self.channel.wait(None, State::is_full));
+            drop(sleeper);
             drop(stalled);
         }
     }

@@ -209,6 +209,8 @@ pub use raybolt_runtime::call::{Get, Refs, Split, cancel, get, get_timeout, put,
 pub use raybolt_runtime::error::{Error, Kind, Result, TaskError};
 pub use raybolt_runtime::failures::{FAILURES_MAX, FailureReport};
 pub use raybolt_runtime::handle::ActorHandle;
+/// What a session does, for those who watch it; what the command `raybolt` shows.
+pub use raybolt_runtime::inspect;
 pub use raybolt_runtime::object::ObjectRef;
 pub use raybolt_runtime::options::{CallOptions, Strategy};
 pub use raybolt_runtime::session::{

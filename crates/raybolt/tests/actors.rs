@@ -541,7 +541,8 @@ fn an_actor_that_waits_for_resources_says_so() -> Result<()> {
     let second = Counter::options().resource("seat", 1.0).name("second").remote(2);
     let value = second.value();
     let text = get_timeout(&value, NOT_LONG).unwrap_err().to_string();
-    assert!(text.ends_with("(`timeout`): actor `second` waits for its resources"), "{text}");
+    assert!(text.contains(" `second` needs seat: 1 (0 of 1 free); actor-"), "{text}");
+    assert!(text.ends_with(" `Counter` holds seat: 1 as long as it lives"), "{text}");
     drop(first);
     assert_eq!(get(&value)?, 2, "the seat is free when the first has ended");
     Ok(())

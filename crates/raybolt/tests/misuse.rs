@@ -215,9 +215,9 @@ fn every_kind_of_error_is_a_sentence() {
             "task `f` did not end within 1.5s (`deadline`)",
         ),
         (
-            Kind::Timeout { what: "object 7".into(), after, because: because() },
+            Kind::Timeout { what: "object-7".into(), after, because: because() },
             "timeout",
-            "object 7 was not there within 1.5s (`timeout`): it rains",
+            "object-7 was not there within 1.5s (`timeout`): it rains",
         ),
         (
             Kind::Unschedulable {
@@ -244,6 +244,13 @@ fn every_kind_of_error_is_a_sentence() {
             Kind::ActorBusy { actor: actor(), pending_max: 2 },
             "actor-busy",
             "actor `A` has 2 calls waiting, as many as it allows (`max_pending_calls`)",
+        ),
+        (
+            Kind::Circle { members: vec!["task-1 `f`".into(), "task-2 `g`".into()] },
+            "circle",
+            "task-1 `f`, which waits for task-2 `g`, which waits for the first again: none of them \
+             could go on; let calls of an actor run at once (`&self`, `max_concurrency`), or do not \
+             wait inside of them",
         ),
         (Kind::ActorName("no `A` here".into()), "actor-name", "no `A` here"),
     ];

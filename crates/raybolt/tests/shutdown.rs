@@ -23,12 +23,12 @@ fn who_waits_for_a_task_that_does_not_return_is_told_when_the_session_ends() {
     *GATE.lock().unwrap() = Some((started, gate));
     let object = stay::remote();
     start.recv().unwrap();
-    let id = object.id();
+    let id = object.to_string();
     let waiting = std::thread::spawn(move || get(&object));
     // The waiting thread may come late: then it finds no session, which is a reason too.
     drop(session);
     let error = waiting.join().unwrap().unwrap_err().to_string();
-    let ended = format!("the session ended before object {id:x} was there");
+    let ended = format!("the session ended before {id} was there");
     assert!(error == ended || error.starts_with("raybolt is not running here"), "{error}");
     drop(release);
 }

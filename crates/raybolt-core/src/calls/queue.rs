@@ -164,9 +164,7 @@ impl<J> Queue<J> {
     /// Whether `task` cannot start before a call that runs has ended, whichever that is: if one of
     /// them waits for it, neither ever will.
     pub fn waits_for_running(&self, task: TaskKey) -> bool {
-        let held = self.held.values().flatten().map(|entry| &entry.call);
-        let mut waiting = self.groups.iter().flat_map(|group| &group.line).chain(held);
-        let Some(call) = waiting.find(|call| call.task == task) else { return false };
+        let Some(call) = self.calls().find(|call| call.task == task) else { return false };
         let is_full = self.groups[call.group].running >= self.groups[call.group].limit;
         let needs_all = call.mode == Mode::Exclusive || is_full && self.running == 1;
         self.exclusive_runs || self.running > 0 && needs_all
@@ -218,17 +216,24 @@ impl<J> Queue<J> {
         calls
     }
 
-    /// Where a call is that has not started.
-    pub fn place(&self, task: TaskKey) -> Option<Place> {
+    /// Where a call is that has not started, and its job.
+    pub fn place(&self, task: TaskKey) -> Option<(Place, &J)> {
         if let Some(caller) = self.held_caller.get(&task) {
             let held = self.held.get(caller)?;
-            let is_first = |entry: &&Held<J>| !entry.ready;
-            return held.iter().find(is_first).map(|first| Place::Held { by: first.call.task });
+            let call = &held.iter().find(|entry| entry.call.task == task)?.call;
+            // The first of a line is always one that waits, or the line would have been released.
+            return Some((Place::Held { by: held.front()?.call.task }, &call.job));
         }
         self.groups.iter().find_map(|group| {
             let ahead = group.line.iter().position(|call| call.task == task)?;
-            Some(Place::InLine { ahead })
+            Some((Place::InLine { ahead }, &group.line[ahead].job))
         })
+    }
+
+    /// The calls that have not started, in no order between callers and groups.
+    pub fn calls(&self) -> impl Iterator<Item = &Call<J>> {
+        let held = self.held.values().flatten().map(|entry| &entry.call);
+        self.groups.iter().flat_map(|group| &group.line).chain(held)
     }
 
     /// How many calls have not started.
@@ -355,8 +360,8 @@ mod tests {
         let shared = actor.submit(1, 2, Mode::Shared, true);
         let exclusive = actor.submit(2, 3, Mode::Exclusive, false);
         assert!(!actor.queue.waits_for_running(exclusive), "nothing runs");
-        assert_eq!(actor.queue.place(shared), Some(Place::InLine { ahead: 1 }));
-        assert_eq!(actor.queue.place(exclusive), Some(Place::Held { by: exclusive }));
+        assert_eq!(actor.queue.place(shared), Some((Place::InLine { ahead: 1 }, &2)));
+        assert_eq!(actor.queue.place(exclusive), Some((Place::Held { by: exclusive }, &3)));
         assert_eq!(actor.queue.start_next().map(|call| call.job), Some(1));
         assert!(!actor.queue.waits_for_running(shared));
         assert!(actor.queue.waits_for_running(exclusive));
