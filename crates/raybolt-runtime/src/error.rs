@@ -84,6 +84,13 @@ pub enum Kind {
         /// How the worker ended, and the last lines that it wrote.
         because: String,
     },
+    /// No worker process starts that could run it.
+    NoWorker {
+        /// The task's name.
+        task: String,
+        /// How it was tried, and what went wrong.
+        because: String,
+    },
     /// The store has no room for a value.
     StoreFull {
         /// Bytes of the value.
@@ -213,6 +220,7 @@ impl Error {
             Kind::Encode { .. } => "encode",
             Kind::Decode { .. } => "decode",
             Kind::WorkerDied { .. } => "worker-died",
+            Kind::NoWorker { .. } => "no-worker",
             Kind::StoreFull { .. } => "store-full",
             Kind::ActorDied { .. } => "actor-died",
             Kind::WaitsForItself { .. } => "waits-for-itself",
@@ -269,6 +277,10 @@ impl fmt::Display for Error {
             Kind::WorkerDied { task, because } => {
                 write!(f, "the worker that ran `{task}` is gone: {because}")
             }
+            Kind::NoWorker { task, because } => write!(
+                f,
+                "`{task}` cannot run, for no worker starts: a worker is this program started again; it must reach `raybolt::init`, `Builder::start` or `#[raybolt::main]`, and nothing before that may block, fail or end it: {because}"
+            ),
             Kind::StoreFull { needed, used, limit } => write!(
                 f,
                 "no room for {needed} bytes: objects fill {used} of {limit} bytes; drop references or raise `object_store_memory`"

@@ -37,9 +37,10 @@ use crate::lease::Server;
 use crate::names::Names;
 use crate::object::{AnyObject, ObjectRef};
 use crate::pool::{self, Pool};
+use crate::processes::keeper::{Keeper, Settings};
 use crate::processes::leader::{Leader, Party, Source};
 use crate::processes::node::Node;
-use crate::processes::start;
+use crate::processes::start::{self, Invitation};
 use crate::processes::upstream::Upstream;
 use crate::slot::{Slot, Waiter};
 use crate::stream::Stalled;
@@ -49,6 +50,8 @@ use crate::timer::Timer;
 const THREADS_MAX: usize = 32_768;
 /// How many GPUs a node may have; each has an id that is kept.
 const GPUS_MAX: usize = 65_536;
+/// How long a worker process may take from its start to its driver.
+const START_TIME: Duration = Duration::from_secs(10);
 /// How long a session that ends waits for user code to return.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,8 @@ pub struct Builder {
     worker_threads: Option<usize>,
     object_store_memory: Option<usize>,
     processes: Option<usize>,
+    worker_start_time: Option<Duration>,
+    log_to_driver: Option<bool>,
 }
 
 /// Where the tasks of a session run.
@@ -189,13 +194,27 @@ impl Builder {
         self
     }
 
+    /// How long a worker process may take from its start to this driver, before the tasks that wait
+    /// for it fail; 10 seconds by default.
+    pub fn worker_start_timeout(mut self, time: Duration) -> Self {
+        self.worker_start_time = Some(time);
+        self
+    }
+
+    /// Whether this process shows what its worker processes print, with their names before it. It does
+    /// by default, unless the variable `RAYBOLT_LOG_TO_DRIVER` is `0`.
+    pub fn log_to_driver(mut self, shows: bool) -> Self {
+        self.log_to_driver = Some(shows);
+        self
+    }
+
     /// Begins the session. In a worker process it serves the driver instead, and never returns.
     ///
     /// # Errors
     /// When there is one already, or a setting makes no sense.
     pub fn start(self) -> Result<SessionGuard> {
-        if let Some(worker) = start::Worker::of_environment() {
-            start::serve(&worker);
+        if let Some(invitation) = Invitation::of_environment() {
+            start::serve(&invitation);
         }
         let invalid = |message: String| Error::new(Kind::Invalid(message));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -221,6 +240,7 @@ impl Builder {
         }
         let processes = match self.processes {
             None => start::processes_of_environment()?,
+            Some(0) => return Err(invalid("`processes` must be at least 1".into())),
             some => some,
         };
         let place = match processes {
@@ -230,7 +250,17 @@ impl Builder {
         let session = Session::new(&total, self.object_store_memory, width, place);
         CURRENT.store(Some(session.clone()));
         if let Some(count) = processes {
-            start::workers(&session, count)?;
+            let settings = Settings {
+                workers: count,
+                threads: width,
+                start_time: self.worker_start_time.unwrap_or(START_TIME),
+                end_time: SHUTDOWN_TIME,
+                shows_logs: self.log_to_driver.unwrap_or_else(start::logs_to_driver),
+            };
+            if let Err(error) = session.keep_workers(settings) {
+                CURRENT.store(None);
+                return Err(error);
+            }
         }
         Ok(SessionGuard(session))
     }
@@ -380,8 +410,7 @@ pub fn gpu_ids() -> Vec<u32> {
 
 impl Session {
     /// The session of a worker process.
-    pub(crate) fn of_worker(upstream: Upstream) -> Arc<Self> {
-        let width = std::thread::available_parallelism().map_or(1, usize::from);
+    pub(crate) fn of_worker(upstream: Upstream, width: usize) -> Arc<Self> {
         let session = Session::new(&Demand::default(), None, width, Place::Driver(upstream));
         CURRENT.store(Some(session.clone()));
         session
@@ -412,6 +441,13 @@ impl Session {
             started_ms: coarse_ms(),
             place,
         })
+    }
+
+    fn keep_workers(self: &Arc<Self>, settings: Settings) -> Result<()> {
+        let Place::Workers(node) = &self.place else { return Ok(()) };
+        node.workers.belong_to(self);
+        node.workers.keep(Keeper::start(self, &node.workers, settings)?);
+        Ok(())
     }
 
     /// Tells the machines something and does what they want done.
@@ -674,6 +710,15 @@ impl Session {
         self.stopped.forget(Stop::CallsOf(actor));
     }
 
+    /// Whether a task was asked to stop.
+    pub(crate) fn is_stopped(&self, task: TaskKey) -> bool {
+        self.stopped.contains(Stop::Task(task))
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
     pub(crate) fn downgrade(self: &Arc<Self>) -> Weak<Self> {
         Arc::downgrade(self)
     }
@@ -696,6 +741,9 @@ impl Session {
         drop(placing); // They hold the session, which holds them.
         self.names.clear();
         self.stalled.end();
+        if let Place::Workers(node) = &self.place {
+            node.end();
+        }
         let left = self.pool.shutdown(Instant::now() + SHUTDOWN_TIME);
         if left > 0 {
             tracing::warn!(

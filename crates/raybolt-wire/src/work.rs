@@ -53,6 +53,8 @@ pub enum ToWorker {
         /// What the body holds.
         outcome: Outcome,
     },
+    /// The session ends: end too, when what has begun has ended.
+    End,
 }
 
 /// One attempt of a task.

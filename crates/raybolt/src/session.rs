@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::str::FromStr;
+use std::time::Duration;
 
 use raybolt_runtime::error::{Error, Kind, Result};
 use raybolt_runtime::session::{self, SessionGuard};
@@ -116,6 +117,30 @@ impl Builder {
     pub fn object_store_memory(mut self, bytes: usize) -> Self {
         self.inner = self.inner.object_store_memory(bytes);
         self.store_bytes = Some(bytes);
+        self
+    }
+
+    /// Runs tasks and actors in so many worker processes; in this process by default, or as the
+    /// variable `RAYBOLT_WORKERS` says (`processes`, or `processes:4`).
+    ///
+    /// A worker is this program started again, with the same arguments: it comes as far as
+    /// [`start`](Builder::start), [`init`] or `#[raybolt::main]`, and runs tasks from there on.
+    pub fn processes(mut self, count: usize) -> Self {
+        self.inner = self.inner.processes(count);
+        self
+    }
+
+    /// How long a worker process may take from its start to `start`, before the tasks that wait for it
+    /// fail; 10 seconds by default.
+    pub fn worker_start_timeout(mut self, time: Duration) -> Self {
+        self.inner = self.inner.worker_start_timeout(time);
+        self
+    }
+
+    /// Whether this process shows what its worker processes print, with their names before it. It does
+    /// by default, unless the variable `RAYBOLT_LOG_TO_DRIVER` is `0`.
+    pub fn log_to_driver(mut self, shows: bool) -> Self {
+        self.inner = self.inner.log_to_driver(shows);
         self
     }
 

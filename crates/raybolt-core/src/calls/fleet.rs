@@ -108,14 +108,22 @@ impl Fleet {
     }
 
     /// A worker is gone: the leases that were its own.
-    pub fn lost(&mut self, process: ProcessId) -> Vec<LeaseKey> {
+    pub fn lost(&mut self, process: ProcessId) -> Vec<(LeaseKey, ClassId)> {
         self.workers.remove(&process);
         let lost = self.given.iter().filter(|(_, given)| given.process == process);
-        let lost: Vec<_> = lost.map(|(lease, _)| lease).collect();
-        for lease in &lost {
+        let lost: Vec<_> = lost.map(|(lease, given)| (lease, given.class)).collect();
+        for (lease, _) in &lost {
             self.given.remove(*lease);
         }
         lost
+    }
+
+    /// No worker is to be had: the leases that wait for one.
+    pub fn give_up(&mut self) -> Vec<(LeaseKey, ClassId)> {
+        std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(|(lease, class, _)| (lease, class))
+            .collect()
     }
 
     /// Whether one more task may be pushed under a lease.
@@ -274,11 +282,21 @@ mod tests {
         fleet.ready(FIRST);
         fleet.granted(leases[0], CLASS, false);
         fleet.pushed(leases[0], 0);
-        assert_eq!(fleet.lost(FIRST), [leases[0]]);
+        assert_eq!(fleet.lost(FIRST), [(leases[0], CLASS)]);
         assert_eq!(fleet.process(leases[0]), None);
         let _ = fleet.answered(leases[0], 1, 10); // Too late: nobody listens.
         assert_eq!(fleet.granted(leases[1], CLASS, false), None);
         fleet.returned(leases[1]);
         assert_eq!(fleet.ready(SECOND), []);
+    }
+
+    #[test]
+    fn leases_that_wait_in_vain_are_given_up() {
+        let mut fleet = Fleet::new();
+        let leases = leases(2);
+        fleet.granted(leases[0], CLASS, false);
+        fleet.granted(leases[1], CLASS, false);
+        assert_eq!(fleet.give_up(), [(leases[0], CLASS), (leases[1], CLASS)]);
+        assert_eq!(fleet.ready(FIRST), []);
     }
 }

@@ -27,7 +27,8 @@
 //! # Invariants
 //! - **OWN-1 (counted).** An object is freed only when handles, uses and borrowers are all zero.
 //! - **OWN-2 (once).** A task ends once. What an earlier attempt reports later is not heard.
-//! - **OWN-3 (bounded).** A task is lent at most `1 + retries` times.
+//! - **OWN-3 (bounded).** A task is lent at most `1 + retries` times, those aside that it was given back
+//!   without having begun.
 //! - **OWN-4 (no leak).** When every task has ended and every holder has let go, nothing is left.
 //!
 //! # Not promised
@@ -391,6 +392,30 @@ impl<J> Owner<J> {
             self.enqueue(key, class);
         }
         Retry::Again
+    }
+
+    /// A task was lost with its worker, but through no fault of its own: it had not begun, or had ended
+    /// and nobody heard of it. It is first in its queue again, and has as many retries left as before.
+    pub fn queue_again(&mut self, key: TaskKey, attempt: Attempt, job: J) -> Retry<J> {
+        let Some(task) = self.tasks.get_mut(key) else { return Retry::Stale(job) };
+        if !matches!(task.state, State::Lent) || task.attempt != attempt + 1 {
+            return Retry::Stale(job);
+        }
+        let Target::Class(class) = task.target else { return Retry::Exhausted(job) };
+        if self.stopping {
+            return Retry::Exhausted(job);
+        }
+        task.state = State::Queued(job);
+        self.lent -= 1;
+        self.queues[class.0 as usize].push_front(key);
+        self.queued[class.0 as usize] += 1;
+        self.effects.push_back(Effect::Queued(class));
+        Retry::Again
+    }
+
+    /// How often a task that has not ended may be tried again.
+    pub fn retries_left(&self, key: TaskKey) -> Option<u32> {
+        self.tasks.get(key).map(|task| task.retries_left)
     }
 
     /// Somebody wants the task that makes `object` to stop.

@@ -148,6 +148,18 @@ impl<S: Source> Leader<S> {
         }
     }
 
+    /// Nobody reads any more; the standby ends, and whoever waits goes away without.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.source.interrupt();
+        if let Some(standby) = self.standby.get() {
+            standby.unpark();
+        }
+        for follower in self.lock().iter() {
+            follower.unpark();
+        }
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }

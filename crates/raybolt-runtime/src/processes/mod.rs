@@ -16,17 +16,24 @@
 //! - [`upstream`]: how code in a worker calls others. [`downstream`]: what the driver does
 //!   for it. [`raw`]: what it keeps without knowing its type. [`lent`]: objects
 //!   that other processes know of.
+//! - [`start`]: how a program finds out that it is a worker. [`keeper`], [`spawn`]: starts and ends.
+//! - [`deaths`], [`blackbox`]: what a death means for tasks. [`logs`]: what workers print.
 //! - [`code`]: names of code. [`parcel`]: values on their way.
 
+pub(crate) mod blackbox;
 pub(crate) mod code;
+pub(crate) mod deaths;
 pub(crate) mod downstream;
+pub(crate) mod keeper;
 pub(crate) mod leader;
 pub(crate) mod lent;
 pub(crate) mod link;
+pub(crate) mod logs;
 pub(crate) mod node;
 pub mod parcel;
 pub(crate) mod poll;
 pub mod raw;
 pub(crate) mod serve;
+pub(crate) mod spawn;
 pub(crate) mod start;
 pub(crate) mod upstream;

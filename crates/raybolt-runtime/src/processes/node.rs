@@ -5,11 +5,11 @@
 //!   frame is sent until its answer is taken or the worker is lost.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::fleet::Assigned;
-use raybolt_core::calls::owner::{Attempt, ClassId, TaskKey};
+use raybolt_core::calls::owner::{Attempt, ClassId, Retry, TaskKey};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
 use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
@@ -19,6 +19,7 @@ use crate::error::{Error, Kind};
 use crate::hub::{Hub, Work};
 use crate::job::{Ended, Job};
 use crate::object::AnyObject;
+use crate::processes::keeper::{Keeper, Order};
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link, Sent};
 use crate::processes::parcel;
@@ -36,6 +37,9 @@ pub(crate) struct Workers {
     poll: Poll,
     session: RwLock<Weak<Session>>,
     all: Mutex<BTreeMap<ProcessId, Arc<Worker>>>,
+    keeper: OnceLock<Keeper>,
+    /// Why no worker is to be had, while none is.
+    gave_up: Mutex<Option<String>>,
     /// What the node's clock counts from.
     start: Instant,
 }
@@ -44,15 +48,26 @@ pub(crate) struct Workers {
 pub(crate) struct Worker {
     pub(crate) process: ProcessId,
     pub(crate) link: Link,
-    /// Tasks in its hands.
-    lent: Mutex<SecondaryMap<TaskKey, Lent>>,
+    hands: Mutex<Hands>,
 }
 
-struct Lent {
-    attempt: Attempt,
-    lease: LeaseKey,
+/// What lies at a worker.
+#[derive(Default)]
+struct Hands {
+    tasks: SecondaryMap<TaskKey, Lent>,
+    /// How many it was ever given.
+    given: u64,
+    is_dead: bool,
+}
+
+/// A task in the hands of a worker.
+pub(crate) struct Lent {
+    pub(crate) attempt: Attempt,
+    pub(crate) lease: LeaseKey,
     class: ClassId,
-    job: Box<dyn Job>,
+    /// How many the worker was given before it.
+    pub(crate) order: u64,
+    pub(crate) job: Box<dyn Job>,
 }
 
 /// What a read of the links brought.
@@ -77,6 +92,8 @@ impl Node {
             poll: Poll::new()?,
             session: RwLock::default(),
             all: Mutex::default(),
+            keeper: OnceLock::new(),
+            gave_up: Mutex::default(),
             start: Instant::now(),
         });
         let (leader, _standby) = Leader::start(workers.clone(), "raybolt-links")?;
@@ -96,10 +113,58 @@ impl Node {
             pushes
         });
         self.workers.push(session, pushes);
+        self.workers.fail_waiting(session);
+    }
+
+    /// The session ends: so do its workers.
+    pub(crate) fn end(&self) {
+        if let Some(keeper) = self.workers.keeper.get() {
+            keeper.end();
+        }
+        self.leader.stop();
     }
 }
 
 impl Workers {
+    pub(crate) fn keep(&self, keeper: Keeper) {
+        self.keeper.get_or_init(|| keeper);
+    }
+
+    pub(crate) fn keeper_order(&self, order: Order) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.order(order);
+        }
+    }
+
+    /// Why no worker is to be had, while none is.
+    pub(crate) fn gave_up(&self) -> MutexGuard<'_, Option<String>> {
+        self.gave_up.lock().expect("no thread panics with this lock")
+    }
+
+    /// Takes a dead worker off the list, after its last words.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        process: ProcessId,
+    ) -> Option<Arc<Worker>> {
+        let worker = self.all().remove(&process)?;
+        let mut batch = Batch::default();
+        // Most often it was read to its end before.
+        let _ = worker.link.read(|frame| self.arrived(session, &worker, frame, &mut batch));
+        self.poll.remove(&worker.link);
+        self.conclude(session, batch);
+        Some(worker)
+    }
+
+    /// Asks a worker to end; says whether it was there to be asked.
+    pub(crate) fn ask_to_end(&self, process: ProcessId) -> bool {
+        let Some(worker) = self.all().get(&process).cloned() else { return false };
+        let nothing = |_: &mut Vec<u8>| Ok::<_, Error>(());
+        let asked = worker.link.append(|out| work::append(out, &ToWorker::End, FRAME_MAX, nothing));
+        self.flush(&worker);
+        asked.is_ok()
+    }
+
     pub(crate) fn belong_to(&self, session: &Arc<Session>) {
         *self.session.write().expect("no thread panics with this lock") = Arc::downgrade(session);
     }
@@ -111,9 +176,10 @@ impl Workers {
         process: ProcessId,
         link: Link,
     ) -> std::io::Result<()> {
-        let worker = Arc::new(Worker { process, link, lent: Mutex::default() });
-        self.all().insert(process, worker.clone());
+        let worker = Arc::new(Worker { process, link, hands: Mutex::default() });
         self.poll.add(&worker.link, process.0)?;
+        self.all().insert(process, worker);
+        *self.gave_up() = None;
         let now_us = self.now_us();
         let pushes = session.act(|hub| {
             let mut pushes = Vec::new();
@@ -137,7 +203,10 @@ impl Workers {
             let place = match touched.iter().position(|(w, _)| w.process == push.process) {
                 Some(place) => place,
                 None => {
-                    let Some(worker) = self.all().get(&push.process).cloned() else { continue };
+                    let Some(worker) = self.all().get(&push.process).cloned() else {
+                        Self::give_back(session, push.work);
+                        continue;
+                    };
                     touched.push((worker, Frames::default()));
                     touched.len() - 1
                 }
@@ -149,9 +218,28 @@ impl Workers {
         for (worker, frames) in touched {
             let Frames { bytes, lent, refs } = frames;
             session.lend_objects(refs, worker.process);
-            worker.lent().extend(lent); // NODE-1
+            if let Err(lent) = worker.hold(lent) {
+                session.act(|hub| hub.owner.process_lost(worker.process)); // Of `refs`.
+                for (task, Lent { attempt, job, .. }) in lent {
+                    Self::give_back(session, Work { task, attempt, job });
+                }
+                continue;
+            }
             worker.link.append(|out| out.extend_from_slice(&bytes));
             self.flush(&worker);
+        }
+    }
+
+    /// The worker died before it was given this task; its leases are settled with its death.
+    fn give_back(session: &Arc<Session>, work: Work) {
+        let Work { task, attempt, job } = work;
+        match session.act(|hub| hub.owner.queue_again(task, attempt, job)) {
+            Retry::Again | Retry::Stale(_) => {}
+            Retry::Exhausted(job) => {
+                let what = format!("the result of task `{}`", job.name());
+                job.fail(Some(Error::new(Kind::SessionEnded { what })));
+                session.act(|hub| hub.owner.finished(task, attempt, false));
+            }
         }
     }
 
@@ -222,6 +310,9 @@ impl Workers {
     fn conclude(&self, session: &Arc<Session>, batch: Batch) {
         let now_us = self.now_us();
         let Batch { ended, leases } = batch;
+        if ended.is_empty() {
+            return;
+        }
         let mut again = Vec::new();
         let pushes = session.act(|hub| {
             for (task, attempt, ended) in ended {
@@ -269,7 +360,7 @@ impl Source for Arc<Workers> {
                     worker.link.read(|frame| self.arrived(session, &worker, frame, &mut batch));
                 if read.is_err() {
                     self.poll.remove(&worker.link);
-                    self.all().remove(&process);
+                    self.keeper_order(Order::LinkEnded(process));
                 }
             }
         });
@@ -322,26 +413,50 @@ impl Frames {
             Err(NotAppended::TooLong(too_long)) => {
                 let task = push.work.job.name().into();
                 let because = too_long.to_string();
-                return Err((push, Error::new(Kind::Encode { task, because })));
+                let error = Error::new(Kind::Encode { task, because });
+                return Err((push, error));
             }
         }
         self.refs.extend(refs);
-        self.lent.push((task, Lent { attempt, lease, class: push.class, job: push.work.job }));
+        let order = 0; // Until the worker holds it.
+        let (class, job) = (push.class, push.work.job);
+        self.lent.push((task, Lent { attempt, lease, class, order, job }));
         Ok(())
     }
 }
 
 impl Worker {
     fn take(&self, task: TaskKey, attempt: Attempt) -> Option<Lent> {
-        let mut lent = self.lent();
-        match lent.get(task) {
-            Some(found) if found.attempt == attempt => lent.remove(task),
+        let tasks = &mut self.hands().tasks;
+        match tasks.get(task) {
+            Some(found) if found.attempt == attempt => tasks.remove(task),
             _ => None,
         }
     }
 
-    fn lent(&self) -> MutexGuard<'_, SecondaryMap<TaskKey, Lent>> {
-        self.lent.lock().expect("no thread panics while it holds what is lent")
+    /// Tasks are about to be sent (NODE-1); hands them back if the worker is dead.
+    fn hold(&self, lent: Vec<(TaskKey, Lent)>) -> Result<(), Vec<(TaskKey, Lent)>> {
+        let mut hands = self.hands();
+        if hands.is_dead {
+            return Err(lent);
+        }
+        for (task, mut lent) in lent {
+            lent.order = hands.given;
+            hands.given += 1;
+            hands.tasks.insert(task, lent);
+        }
+        Ok(())
+    }
+
+    /// It is dead: takes what lies there; says too whether it was ever given anything.
+    pub(crate) fn bury(&self) -> (SecondaryMap<TaskKey, Lent>, bool) {
+        let mut hands = self.hands();
+        hands.is_dead = true;
+        (std::mem::take(&mut hands.tasks), hands.given > 0)
+    }
+
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.hands.lock().expect("no thread panics while it holds what is lent")
     }
 }
 

@@ -10,20 +10,24 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::owner::TaskKey;
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
+use rustix::process::Signal;
 use slotmap::KeyData;
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Began, Ended};
 use crate::pool::Runnable;
+use crate::processes::blackbox::BlackBox;
 use crate::processes::code;
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link, Sent};
@@ -56,8 +60,15 @@ pub(crate) struct Serving {
     slots: Mutex<HashMap<u64, Arc<Slot>>>,
     /// A slot for the server to run.
     mine: Mutex<Option<Arc<Slot>>>,
-    is_over: AtomicBool,
     session: OnceLock<Arc<Session>>,
+    /// The session's directory.
+    dir: PathBuf,
+    /// Where it is written down what runs.
+    blackbox: Option<Arc<BlackBox>>,
+    /// How many threads run tasks, or wait in one.
+    running: AtomicUsize,
+    /// Whether the driver has asked us to end.
+    is_ending: AtomicBool,
 }
 
 pub(crate) struct Slot {
@@ -129,31 +140,44 @@ impl Reply {
     }
 }
 
-/// Serves the driver behind `stream` until it goes away, as the worker of this number.
-pub(crate) fn serve(stream: UnixStream, process: u64) -> std::io::Result<()> {
+/// What a worker is.
+pub(crate) struct Serve<'a> {
+    /// Its number.
+    pub(crate) process: u64,
+    /// How many threads run tasks.
+    pub(crate) threads: usize,
+    /// The session's directory.
+    pub(crate) dir: &'a Path,
+    /// Where it is written down what runs.
+    pub(crate) blackbox: Option<Arc<BlackBox>>,
+}
+
+/// Serves the driver behind `stream`; the process ends when the driver says so or goes away.
+pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Infallible> {
     let serving = Arc::new(Serving {
         poll: Poll::new()?,
         link: Link::new(stream)?,
         slots: Mutex::default(),
         mine: Mutex::default(),
-        is_over: AtomicBool::new(false),
         session: OnceLock::new(),
+        dir: what.dir.to_owned(),
+        blackbox: what.blackbox.clone(),
+        running: AtomicUsize::new(0),
+        is_ending: AtomicBool::new(false),
     });
     let (leader, _standby) = Leader::start(serving.clone(), "raybolt-links")?;
-    let upstream = Upstream::new(process, serving.clone(), leader.clone());
-    serving.session.get_or_init(|| Session::of_worker(upstream));
+    let upstream = Upstream::new(what.process, serving.clone(), leader.clone());
+    serving.session.get_or_init(|| Session::of_worker(upstream, what.threads.max(1)));
     serving.poll.add(&serving.link, 0)?; // From now on there is something to read.
-    let is_over = || serving.is_over.load(Ordering::Relaxed);
-    while !is_over() {
+    loop {
         IS_SERVER.set(true);
-        leader.wait(None, || serving.mine().is_some() || is_over());
+        leader.wait(None, || serving.mine().is_some());
         IS_SERVER.set(false);
         let slot = serving.mine().take();
         if let Some(slot) = slot {
             slot.run_tasks();
         }
     }
-    Ok(())
 }
 
 impl Source for Arc<Serving> {
@@ -171,7 +195,7 @@ impl Source for Arc<Serving> {
         }
         let mut idle = Vec::new();
         if self.link.read(|frame| self.arrived(frame, &mut idle)).is_err() {
-            self.is_over.store(true, Ordering::SeqCst);
+            self.orphaned();
         }
         let mut idle = idle.into_iter();
         if IS_SERVER.get() {
@@ -209,6 +233,7 @@ impl Serving {
             ToWorker::Value { object, outcome, .. } => {
                 self.upstream().arrived(object, outcome, body);
             }
+            ToWorker::End => self.end(),
         }
     }
 
@@ -238,6 +263,28 @@ impl Serving {
         Some(slot)
     }
 
+    /// The driver asks us to end: what has not begun never will.
+    fn end(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        self.slots().values().for_each(|slot| slot.queue().waiting.clear());
+        self.end_if_idle();
+    }
+
+    fn end_if_idle(&self) {
+        if self.is_ending.load(Ordering::SeqCst) && self.running.load(Ordering::SeqCst) == 0 {
+            self.flush();
+            std::process::exit(0);
+        }
+    }
+
+    /// The driver is gone without a word. Nobody wants what runs here, and it may never end: we do, and
+    /// leave nothing behind.
+    fn orphaned(&self) -> ! {
+        crate::session_dir::remove_stale(&self.dir);
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+        std::process::abort() // Not reached: nobody survives that signal.
+    }
+
     /// The lock order is slots, then a slot's queue.
     fn slots(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
         self.slots.lock().expect("no thread panics with this lock")
@@ -258,6 +305,8 @@ impl Serving {
 impl Slot {
     fn run_tasks(&self) {
         let serving = &self.serving;
+        serving.running.fetch_add(1, Ordering::SeqCst);
+        let entry = serving.blackbox.as_ref().and_then(BlackBox::entry);
         let mut since = None;
         loop {
             let next = {
@@ -280,9 +329,15 @@ impl Slot {
                 serving.flush();
                 since = Some(now);
             }
+            if let Some(entry) = &entry {
+                entry.begin(run.task);
+            }
             self.run_task(run, &body);
         }
         serving.flush();
+        drop(entry); // Not sooner: until they are sent, answers can be lost.
+        serving.running.fetch_sub(1, Ordering::SeqCst);
+        serving.end_if_idle();
     }
 
     /// The task that waited goes on.
@@ -319,9 +374,14 @@ impl Slot {
         };
         if let Began::Later(future) = began {
             let serving = self.serving.clone();
+            let entry = self.serving.blackbox.as_ref().and_then(BlackBox::entry);
+            if let Some(entry) = &entry {
+                entry.begin(task);
+            }
             self.serving.session().spawn(async move {
                 future.await;
                 serving.flush();
+                drop(entry);
             });
         }
     }

@@ -1,31 +1,52 @@
-//! How processes begin: the driver starts workers, and a program finds out that it is one.
+//! How a program finds out that it is a worker, and what it does then.
+//!
+//! # Protocol
+//! 1. The driver starts its own executable with an [`Invitation`] in the variable [`WORKER`].
+//! 2. Whatever begins a session looks for one first ([`Invitation::of_environment`]), and serves the
+//!    driver in place of what it was called for ([`serve`]).
+//! 3. The invitation holds for a child of the driver alone: a program that a worker starts inherits the
+//!    variable, and is none.
 
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::fmt;
+use std::io::Write;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
 
-use raybolt_core::ids::ProcessId;
+use raybolt_core::ids::{Epoch, NodeId, ProcessId, SessionId};
+use raybolt_wire::handshake::{Identity, Role};
+use raybolt_wire::knock::knock;
+use raybolt_wire::secret::Secret;
 
 use crate::error::{Error, Kind, Result};
-use crate::processes::link::Link;
-use crate::processes::serve;
-use crate::session::{Place, Session};
-use crate::session_dir::SessionDir;
+use crate::processes::blackbox::BlackBox;
+use crate::processes::serve::{self, Serve};
+use crate::session_dir::{self, secret_of, socket_of};
 
 /// Says how many processes run tasks: `processes` or `processes:4`.
 const WORKERS: &str = "RAYBOLT_WORKERS";
-/// Tells a worker who it is: its number and the session's directory.
-const WORKER: &str = "RAYBOLT_WORKER";
+/// Whether the driver shows what workers print.
+const LOG_TO_DRIVER: &str = "RAYBOLT_LOG_TO_DRIVER";
+/// Tells a worker who it is.
+pub(crate) const WORKER: &str = "RAYBOLT_WORKER";
+/// How long a worker knocks at its driver's door.
+const KNOCK_TIME: Duration = Duration::from_secs(10);
 
-/// This process, if it is a worker.
-#[derive(Debug)]
-pub(crate) struct Worker {
-    process: u64,
-    session: std::path::PathBuf,
+/// What makes a process a worker: numbers and a path, with colons between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Invitation {
+    pub(crate) process: ProcessId,
+    pub(crate) threads: usize,
+    /// The driver's process id.
+    pub(crate) driver: u32,
+    /// Under which number the driver has the worker's [black box](BlackBox) open.
+    pub(crate) blackbox: Option<RawFd>,
+    /// The session's directory.
+    pub(crate) session: PathBuf,
 }
 
-pub(crate) fn failed(error: &std::io::Error) -> Error {
+pub(crate) fn failed(error: &dyn std::error::Error) -> Error {
     Error::new(Kind::Invalid(format!("the session's node does not start: {error}")))
 }
 
@@ -46,55 +67,110 @@ pub(crate) fn processes_of_environment() -> Result<Option<usize>> {
     count.map(Some).ok_or_else(invalid)
 }
 
-impl Worker {
-    /// Whether this process was started as a worker.
+pub(crate) fn logs_to_driver() -> bool {
+    std::env::var_os(LOG_TO_DRIVER).is_none_or(|text| text != "0")
+}
+
+impl Invitation {
+    /// The invitation that this process has, if it has one.
     pub(crate) fn of_environment() -> Option<Self> {
-        let text = std::env::var(WORKER).ok()?;
-        let (process, session) = text.split_once(':')?;
-        Some(Worker { process: process.parse().ok()?, session: session.into() })
+        let invitation: Invitation = std::env::var(WORKER).ok()?.parse().ok()?;
+        let parent = rustix::process::getppid().map(|pid| pid.as_raw_pid().cast_unsigned());
+        if parent == Some(invitation.driver) {
+            return Some(invitation);
+        }
+        if Path::new(&format!("/proc/{}", invitation.driver)).exists() {
+            return None; // Another child of the driver was invited; this process only inherited it.
+        }
+        session_dir::remove_stale(&invitation.session);
+        farewell(&format!("its driver, process {}, has ended", invitation.driver))
+    }
+}
+
+impl fmt::Display for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Invitation { process, threads, driver, blackbox, session } = self;
+        let blackbox = blackbox.unwrap_or(-1);
+        write!(f, "{process}:{threads}:{driver}:{blackbox}:{}", session.display())
+    }
+}
+
+impl FromStr for Invitation {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        fn number<'a, T: FromStr>(parts: &mut impl Iterator<Item = &'a str>) -> Result<T, ()> {
+            parts.next().and_then(|text| text.parse().ok()).ok_or(())
+        }
+        let mut parts = text.splitn(5, ':');
+        let process = ProcessId(number(&mut parts)?);
+        let (threads, driver) = (number(&mut parts)?, number(&mut parts)?);
+        let blackbox = Some(number(&mut parts)?).filter(|descriptor| *descriptor >= 0);
+        let session = parts.next().ok_or(())?.into();
+        Ok(Invitation { process, threads, driver, blackbox, session })
     }
 }
 
 /// Serves the driver; never returns.
-pub(crate) fn serve(worker: &Worker) -> ! {
-    let socket = crate::session_dir::socket_of(&worker.session);
-    let served = UnixStream::connect(&socket).and_then(|mut stream| {
-        stream.write_all(&worker.process.to_le_bytes())?;
-        serve::serve(stream, worker.process)
+pub(crate) fn serve(invitation: &Invitation) -> ! {
+    let Invitation { process, threads, driver, blackbox, session: dir } = invitation;
+    let reached = secret_of(dir).map_err(|error| error.to_string()).and_then(|secret| {
+        let role = Role::Worker { process: *process };
+        let deadline = Instant::now() + KNOCK_TIME;
+        knock(&socket_of(dir), &identity(&secret), role, deadline)
+            .map_err(|error| error.to_string())
     });
-    let code = match served {
-        Ok(()) => 0,
+    let stream = match reached {
+        Ok((stream, _)) => stream,
         Err(error) => {
-            eprintln!("a worker does not reach its driver at {}: {error}", socket.display());
-            1
+            session_dir::remove_stale(dir);
+            farewell(&error)
         }
     };
-    std::process::exit(code)
+    let blackbox = blackbox.and_then(|descriptor| {
+        BlackBox::open(Path::new(&format!("/proc/{driver}/fd/{descriptor}"))).ok()
+    });
+    let served =
+        serve::serve(stream, &Serve { process: process.0, threads: *threads, dir, blackbox });
+    let Err(error) = served;
+    farewell(&error.to_string())
 }
 
-/// Starts the workers of a session.
-pub(crate) fn workers(session: &Arc<Session>, count: usize) -> Result<()> {
-    let Place::Workers(node) = &session.place else { return Ok(()) };
-    node.workers.belong_to(session);
-    let start = || -> std::io::Result<()> {
-        let dir = SessionDir::create().map_err(std::io::Error::other)?;
-        let listener = UnixListener::bind(dir.socket())?;
-        for process in 1..=count {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.args(std::env::args_os().skip(1));
-            command.env(WORKER, format!("{process}:{}", dir.path().display()));
-            command.stdin(Stdio::null());
-            command.spawn()?;
+/// Who takes part in a session on one machine.
+pub(crate) fn identity(secret: &[u8; 32]) -> Identity {
+    Identity {
+        secret: Secret::from_bytes(*secret),
+        session: SessionId(0),
+        node: NodeId(0),
+        epoch: Epoch(0),
+        features: 0,
+    }
+}
+
+fn farewell(because: &str) -> ! {
+    // Nobody may be there to read it.
+    let _ = writeln!(std::io::stderr(), "a worker of raybolt does not reach its driver: {because}");
+    std::process::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_is_read_as_it_was_written() {
+        let invitation = Invitation {
+            process: ProcessId(3),
+            threads: 2,
+            driver: 4711,
+            blackbox: Some(9),
+            session: "/run/a:b/session-1-1".into(),
+        };
+        assert_eq!(invitation.to_string().parse(), Ok(invitation.clone()));
+        let without = Invitation { blackbox: None, ..invitation };
+        assert_eq!(without.to_string().parse(), Ok(without));
+        for text in ["", "1", "1:2:3:4", "a:2:3:4:/x", "1:2:-3:4:/x"] {
+            assert_eq!(text.parse::<Invitation>(), Err(()), "{text}");
         }
-        for _ in 0..count {
-            let (mut stream, _) = listener.accept()?;
-            let mut process = [0; 8];
-            stream.read_exact(&mut process)?;
-            let process = ProcessId(u64::from_le_bytes(process));
-            node.workers.joined(session, process, Link::new(stream)?)?;
-        }
-        std::mem::forget(dir);
-        Ok(())
-    };
-    start().map_err(|error| failed(&error))
+    }
 }

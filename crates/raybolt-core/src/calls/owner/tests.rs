@@ -95,6 +95,23 @@ fn an_attempt_is_repeated_as_often_as_retries_allow_and_old_ones_are_not_heard()
 }
 
 #[test]
+fn a_task_that_was_lost_before_it_began_is_first_again_and_loses_no_retry() {
+    let mut owner = TestOwner::new();
+    submit(&mut owner, "a", &[], 0);
+    submit(&mut owner, "b", &[], 0);
+    let (task, first, job) = owner.lend(CLASS).unwrap();
+    assert_eq!(owner.queue_again(task, first, job), Retry::Again);
+    assert_eq!(owner.queued(CLASS), 2);
+    assert_eq!(owner.queue_again(task, first, "copy"), Retry::Stale("copy"));
+    let (again, second, job) = owner.lend(CLASS).unwrap();
+    assert_eq!((again, second, job), (task, first + 1, "a"));
+    assert_eq!(owner.retries_left(task), Some(0));
+    assert!(!owner.finished(task, first, true));
+    assert!(owner.finished(task, second, true));
+    assert_eq!(owner.queue_again(task, second, "copy"), Retry::Stale("copy"));
+}
+
+#[test]
 fn a_queued_task_can_be_claimed_once() {
     let mut owner = TestOwner::new();
     let a = submit(&mut owner, "a", &[], 0);

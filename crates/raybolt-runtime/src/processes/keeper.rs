@@ -1,0 +1,403 @@
+//! Keeps the worker processes: starts them, hears of their deaths, starts others, and ends them.
+//!
+//! # Words
+//! A *member* is a process that was started and has not been seen to end. It *starts* until it has come
+//! through the door, and *serves* from then on. One that ends before that, or that ends at once without
+//! having been given anything, has *failed to start*.
+//!
+//! # Protocol
+//! 1. One thread, the keeper, owns the members. Others leave it orders ([`Keeper::order`]); the system
+//!    tells it of ends (each member's pidfd is in its poll).
+//! 2. It starts as many workers as the session is to have, and does not wait for them. A member that
+//!    comes through the door joins the [`Workers`], which give it what waits.
+//! 3. When a member has ended the keeper reads what is left of its link and its pipes, and tells the
+//!    workers, once, what became of it ([`Death`]). Another is started in its place.
+//! 4. After a failed start the next one waits, longer each time. When [`FAILURES_MAX`] failed in a row,
+//!    or one took longer than it may, and nobody serves, then whatever waits for a worker fails with the
+//!    reason; starts go on, at the slowest pace, and only as long as somebody asks for a worker.
+//! 5. At the end of the session members are asked to end, and killed if they do not.
+//!
+//! # Invariants
+//! - **KEEP-1 (one death).** For each process that has joined the workers are told of its death once, and
+//!   of no other.
+//! - **KEEP-2 (no one else's).** Who comes through the door as a worker is a member that starts, by
+//!   number and by process id; anyone else is sent away.
+//! - **KEEP-3 (all are reaped).** The keeper ends after its last member has.
+//! - **KEEP-4 (idle is free).** If nobody lives or dies, and nothing runs, the keeper sleeps.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use raybolt_core::ids::ProcessId;
+use raybolt_wire::door::{Door, Guest, Limits};
+use raybolt_wire::handshake::Role;
+
+use crate::error::Error;
+use crate::processes::blackbox::BlackBox;
+use crate::processes::deaths::{Death, Doom};
+use crate::processes::link::Link;
+use crate::processes::logs::Logs;
+use crate::processes::node::Workers;
+use crate::processes::poll::Poll;
+use crate::processes::spawn::{Spawned, Start, words};
+use crate::processes::start::{failed, identity};
+use crate::session::Session;
+use crate::session_dir::SessionDir;
+
+/// How many starts in a row may fail before that is an error of the tasks that wait.
+const FAILURES_MAX: u32 = 3;
+/// The first pause after a failed start; twice as long each time.
+const BACK_OFF: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// A worker that ends sooner than this, and was given nothing, has failed to start.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long a member whose link has ended may take to end.
+const AFTER_LINK: Duration = Duration::from_secs(1);
+
+/// How workers are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How many there are.
+    pub(crate) workers: usize,
+    /// How many threads of each run tasks.
+    pub(crate) threads: usize,
+    /// How long one may take from its start to the door.
+    pub(crate) start_time: Duration,
+    /// How long one may take to end when it is asked to.
+    pub(crate) end_time: Duration,
+    /// Whether the driver shows what they write.
+    pub(crate) shows_logs: bool,
+}
+
+/// What the keeper is asked to do.
+pub(crate) enum Order {
+    /// A process came through the door as this worker.
+    Welcome(ProcessId, u32, UnixStream),
+    /// A worker's link has ended: so will it.
+    LinkEnded(ProcessId),
+    /// A worker is to be killed, with a reason, because of what it runs.
+    #[allow(dead_code, reason = "whoever watches memory and deadlines gives it")]
+    Kill(ProcessId, Doom),
+    /// Somebody waits for a worker, and there is none.
+    Wanted,
+    /// The session ends.
+    End,
+}
+
+/// The way to the keeper's thread.
+pub(crate) struct Keeper {
+    desk: Arc<Desk>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where orders lie.
+struct Desk {
+    poll: Poll,
+    orders: Mutex<VecDeque<Order>>,
+}
+
+/// What the keeper's thread has.
+struct Keeping {
+    settings: Settings,
+    desk: Arc<Desk>,
+    session: Weak<Session>,
+    workers: Arc<Workers>,
+    logs: Logs,
+    members: BTreeMap<ProcessId, Member>,
+    last: ProcessId,
+    /// Starts that failed in a row.
+    failures: u32,
+    /// When the next start may be.
+    start_at: Instant,
+    /// Whether somebody waits for a worker although starts fail.
+    is_wanted: bool,
+    ends_at: Option<Instant>,
+    door: Door,
+    /// Removed last.
+    dir: SessionDir,
+}
+
+struct Member {
+    spawned: Spawned,
+    since: Instant,
+    is_serving: bool,
+    /// When it is killed if it has not ended.
+    kill_at: Option<Instant>,
+    was_late: bool,
+    /// Why we killed it.
+    doom: Option<Doom>,
+}
+
+impl Keeper {
+    /// Opens the session's door and starts its workers, without waiting for them.
+    pub(crate) fn start(
+        session: &Arc<Session>,
+        workers: &Arc<Workers>,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let dir = SessionDir::create().map_err(|error| failed(&error))?;
+        let io_failed = |error: io::Error| failed(&error);
+        let desk =
+            Arc::new(Desk { poll: Poll::new().map_err(io_failed)?, orders: Mutex::default() });
+        let reception = desk.clone();
+        let on_guest = move |guest| reception.receive(guest);
+        let identity = identity(dir.secret());
+        let door = Door::open(&dir.socket(), identity, Limits::default(), on_guest)
+            .map_err(|error| failed(&error))?;
+        let logs = Logs::start(&dir.logs(), settings.shows_logs).map_err(io_failed)?;
+        let mut keeping = Keeping {
+            settings,
+            desk: desk.clone(),
+            session: Arc::downgrade(session),
+            workers: workers.clone(),
+            logs,
+            members: BTreeMap::new(),
+            last: ProcessId(0),
+            failures: 0,
+            start_at: Instant::now(),
+            is_wanted: true,
+            ends_at: None,
+            door,
+            dir,
+        };
+        let thread = std::thread::Builder::new().name("raybolt-keeper".into());
+        let thread = thread.spawn(move || keeping.run()).map_err(io_failed)?;
+        Ok(Keeper { desk, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(crate) fn order(&self, order: Order) {
+        self.desk.leave(order);
+    }
+
+    /// Ends all workers, and waits until they are gone.
+    pub(crate) fn end(&self) {
+        self.desk.leave(Order::End);
+        let thread = self.thread.lock().expect("no thread panics with this lock").take();
+        if let Some(thread) = thread {
+            // It reports a panic of its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Desk {
+    fn leave(&self, order: Order) {
+        self.orders.lock().expect("no thread panics with this lock").push_back(order);
+        self.poll.interrupt();
+    }
+
+    /// Somebody proved to know the session's secret.
+    fn receive(&self, guest: Guest) {
+        let Guest { stream, hello, pid } = guest;
+        match hello.role {
+            Role::Worker { process } => self.leave(Order::Welcome(process, pid, stream)),
+            // Watchers are answered elsewhere; hosts do not knock.
+            Role::Watcher | Role::Host => {}
+        }
+    }
+}
+
+impl Keeping {
+    fn run(&mut self) {
+        loop {
+            self.start_missing();
+            if self.ends_at.is_some() && self.members.is_empty() {
+                return; // KEEP-3.
+            }
+            let now = Instant::now();
+            let timeout = self.next_deadline().map(|at| at.saturating_duration_since(now));
+            let mut ended = Vec::new();
+            self.desk.poll.wait(timeout, |ready| ended.push(ProcessId(ready.token)));
+            let orders = std::mem::take(
+                &mut *self.desk.orders.lock().expect("no thread panics with this lock"),
+            );
+            for order in orders {
+                self.obey(order);
+            }
+            for process in ended {
+                self.look_after(process);
+            }
+            self.kill_late(Instant::now());
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let kills = self.members.values().filter_map(|member| member.kill_at);
+        let missing = self.may_start() && self.members.len() < self.settings.workers;
+        kills.chain(missing.then_some(self.start_at)).min()
+    }
+
+    fn may_start(&self) -> bool {
+        self.ends_at.is_none() && (self.is_wanted || self.failures < FAILURES_MAX)
+    }
+
+    fn start_missing(&mut self) {
+        while self.members.len() < self.settings.workers
+            && self.may_start()
+            && Instant::now() >= self.start_at
+        {
+            self.last.0 += 1;
+            let process = self.last;
+            match self.start_one(process) {
+                Ok(member) => {
+                    self.members.insert(process, member);
+                }
+                Err(error) => {
+                    let program = std::env::current_exe().unwrap_or_default();
+                    let because = format!("`{}` does not start: {error}", program.display());
+                    self.start_failed(process, &because, false);
+                }
+            }
+        }
+    }
+
+    fn start_one(&mut self, process: ProcessId) -> io::Result<Member> {
+        let start = Start {
+            process,
+            session: self.dir.path(),
+            threads: self.settings.threads,
+            variables: &[],
+        };
+        let (spawned, out, err) = Spawned::start(&start)?;
+        self.door.expect(spawned.pid());
+        self.logs.follow(process, out, err);
+        self.desk.poll.add(&spawned, process.0)?;
+        let since = Instant::now();
+        let kill_at = Some(since + self.settings.start_time);
+        Ok(Member { spawned, since, is_serving: false, kill_at, was_late: false, doom: None })
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Welcome(process, pid, stream) => self.welcome(process, pid, stream),
+            Order::LinkEnded(process) => {
+                if let Some(member) = self.members.get_mut(&process) {
+                    let latest = Instant::now() + AFTER_LINK;
+                    member.kill_at = Some(member.kill_at.map_or(latest, |at| at.min(latest)));
+                }
+            }
+            Order::Kill(process, doom) => {
+                if let Some(member) = self.members.get_mut(&process)
+                    && member.doom.is_none()
+                {
+                    member.doom = Some(doom);
+                    member.spawned.kill();
+                }
+            }
+            Order::Wanted => self.is_wanted = true,
+            Order::End => self.end_all(),
+        }
+    }
+
+    fn welcome(&mut self, process: ProcessId, pid: u32, stream: UnixStream) {
+        let Some(session) = self.session.upgrade() else { return };
+        let ends = self.ends_at.is_some();
+        let member = self.members.get_mut(&process);
+        let member = member.filter(|member| !member.is_serving && member.spawned.pid() == pid);
+        let Some(member) = member.filter(|_| !ends) else { return }; // KEEP-2: hangs up.
+        let joined =
+            Link::new(stream).and_then(|link| self.workers.joined(&session, process, link));
+        match joined {
+            Ok(()) => {
+                member.is_serving = true;
+                member.kill_at = None;
+                self.failures = 0;
+                self.is_wanted = false;
+            }
+            Err(error) => {
+                tracing::warn!(target: "raybolt", "worker {process} cannot be heard: {error}");
+                member.spawned.kill();
+            }
+        }
+    }
+
+    /// A member has ended, or so it seems.
+    fn look_after(&mut self, process: ProcessId) {
+        let Some(member) = self.members.get_mut(&process) else { return };
+        let Ok(Some(status)) = member.spawned.ended() else { return };
+        let member = self.members.remove(&process).expect("it was there a line ago");
+        self.desk.poll.remove(&member.spawned);
+        self.door.forget(member.spawned.pid());
+        let last_lines = self.logs.last_lines(process);
+        let (lived, how) = (member.since.elapsed(), words(status));
+        let was_given = match self.session.upgrade() {
+            Some(session) if member.is_serving => {
+                let running = member.spawned.blackbox.as_ref().map(BlackBox::running);
+                let death = Death {
+                    process,
+                    how: how.clone(),
+                    running,
+                    doom: member.doom,
+                    last_lines: last_lines.clone(),
+                };
+                self.workers.lost(&session, death)
+            }
+            _ => false,
+        };
+        if self.ends_at.is_some() || was_given || (member.is_serving && lived > AT_ONCE) {
+            return;
+        }
+        let mut because = match member.was_late {
+            true => format!("worker {process} did not come within {:?}", self.settings.start_time),
+            false => format!("worker {process} ended before it served: {how}"),
+        };
+        because.push_str(&quoted(&last_lines));
+        self.start_failed(process, &because, member.was_late);
+    }
+
+    fn start_failed(&mut self, process: ProcessId, because: &str, is_final: bool) {
+        self.failures = if is_final { FAILURES_MAX } else { self.failures + 1 };
+        let pause = BACK_OFF.saturating_mul(1 << self.failures.min(10));
+        self.start_at = Instant::now() + pause.min(BACK_OFF_MAX);
+        tracing::warn!(target: "raybolt", "{because}");
+        let somebody_serves = self.members.values().any(|member| member.is_serving);
+        if self.failures < FAILURES_MAX || somebody_serves {
+            return;
+        }
+        self.is_wanted = false;
+        if let Some(session) = self.session.upgrade() {
+            let log = self.dir.logs().join(format!("worker-{process}.err"));
+            self.workers.give_up(&session, &format!("{because}\n  (all of it: {})", log.display()));
+        }
+    }
+
+    fn kill_late(&mut self, now: Instant) {
+        for member in self.members.values_mut() {
+            if member.kill_at.is_some_and(|at| at <= now) {
+                member.spawned.kill();
+                // Its end is told by its pidfd: there is nothing more to wake up for.
+                member.kill_at = None;
+                member.was_late = true;
+            }
+        }
+    }
+
+    fn end_all(&mut self) {
+        let at = Instant::now() + self.settings.end_time;
+        self.ends_at = Some(at);
+        for (process, member) in &mut self.members {
+            if member.is_serving && self.workers.ask_to_end(*process) {
+                member.kill_at = Some(at);
+            } else {
+                member.spawned.kill();
+            }
+        }
+    }
+}
+
+/// Lines as a part of an error.
+pub(crate) fn quoted(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return "; it wrote nothing".into();
+    }
+    let mut text = String::from("; the last lines that it wrote:");
+    for line in lines {
+        text.push_str("\n  | ");
+        text.push_str(line);
+    }
+    text
+}
