@@ -15,7 +15,7 @@ const SHARED_BYTES_MIN: usize = 256 << 20;
 const THREADS_MAX: usize = 4;
 /// How much a thread copies at a time. Longer steps are faster: the C library writes past the caches what
 /// would not fit there anyway.
-const STEP_BYTES: RangeInclusive<usize> = 8 << 20..=64 << 20;
+const STEP_BYTES: RangeInclusive<usize> = 8 << 20..=128 << 20;
 
 /// Copies all of `from` into `to`, which is as long; large copies by several threads.
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
@@ -26,6 +26,10 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     }
     let _busy = Busy::begin();
     let threads = free_processors();
+    if threads == 1 {
+        to.copy_from_slice(from);
+        return;
+    }
     let step = (from.len() / threads / 4).clamp(*STEP_BYTES.start(), *STEP_BYTES.end());
     share(to, from, threads, step);
 }
