@@ -52,6 +52,12 @@ pub enum PutError {
     /// The process that wanted a slab is gone.
     #[error("process {0} is gone")]
     ProcessLost(ProcessId),
+    /// It would have to wait for room, and the session ends.
+    #[error("no room for {bytes} bytes, and the store is closed")]
+    Closed {
+        /// How much was asked for.
+        bytes: u64,
+    },
     /// The room was there, but the object was not taken.
     #[error(transparent)]
     NotSealed(#[from] SealError),
@@ -105,6 +111,7 @@ impl Refused {
             }
             Refusal::Full { bytes, usage } => PutError::Full { bytes, usage },
             Refusal::ProcessLost(process) => PutError::ProcessLost(process),
+            Refusal::Closed => PutError::Closed { bytes },
             Refusal::SpillFailed | Refusal::RestoreFailed(_) | Refusal::Unknown(_) => {
                 PutError::SpillFailed { bytes, place, reason }
             }
@@ -118,9 +125,10 @@ impl Refused {
             Refusal::RestoreFailed(key) => {
                 PinError::Unreadable { key, place: self.place, reason: self.reason }
             }
-            Refusal::TooLarge { .. } | Refusal::Full { .. } | Refusal::SpillFailed => {
-                PinError::NoRoom { key, cause: self.put_error(bytes) }
-            }
+            Refusal::TooLarge { .. }
+            | Refusal::Full { .. }
+            | Refusal::SpillFailed
+            | Refusal::Closed => PinError::NoRoom { key, cause: self.put_error(bytes) },
         }
     }
 }

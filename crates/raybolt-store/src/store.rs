@@ -25,6 +25,9 @@ const TRIM_BYTES_MIN: u64 = 1 << 20;
 /// So much at a time is not to be had for others while its pages are given back.
 const TRIM_BYTES_MAX: u64 = 64 << 20;
 
+/// A clock can add so much.
+const PATIENCE_MAX: Duration = Duration::from_secs(1 << 32);
+
 /// What a store may take.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -119,7 +122,7 @@ impl Store {
     /// # Errors
     /// When no room was to be had, with who has it.
     pub fn create(&self, key: Key, bytes: u64) -> Result<Writer, PutError> {
-        self.create_by(key, bytes, Instant::now() + self.patience)
+        self.create_by(key, bytes, self.deadline())
     }
 
     /// As [`Store::create`], but waits until `deadline`.
@@ -156,7 +159,7 @@ impl Store {
     /// # Errors
     /// When there is no such object, or it cannot come back.
     pub fn pin(&self, key: Key) -> Result<Mapped, PinError> {
-        let region = self.pin_for(self.process, key, Instant::now() + self.patience)?;
+        let region = self.pin_for(self.process, key, self.deadline())?;
         let (shared, process) = (self.shared.clone(), self.process);
         let unpin = move || {
             shared.tell(|machine| machine.unpinned(process, key));
@@ -247,6 +250,11 @@ impl Store {
         self.shared.tell(|machine| machine.process_lost(process));
     }
 
+    /// Ends all waits, and lets nobody wait any more: for a session's end.
+    pub fn close(&self) {
+        self.shared.tell(Objects::closed);
+    }
+
     /// Whether there is an object that is wanted.
     pub fn contains(&self, key: Key) -> bool {
         self.shared.tell(|machine| machine.contains(key))
@@ -300,6 +308,12 @@ impl Store {
     /// The copies that were dropped to make room since this was asked last.
     pub fn take_evicted(&self) -> Vec<Key> {
         self.shared.take_evicted()
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let patience = self.patience.min(PATIENCE_MAX);
+        now.checked_add(patience).unwrap_or(now)
     }
 
     fn room(

@@ -227,6 +227,23 @@ fn a_put_waits_for_a_reader_before_it_fails() {
 }
 
 #[test]
+fn a_closed_store_lets_nobody_wait() {
+    let patience = Duration::MAX;
+    let store = Store::open(Options { patience, ..Options::new(MIB) }).unwrap();
+    let _room = store.create(Key(1), MIB).unwrap();
+    let putter = thread::spawn({
+        let store = store.clone();
+        move || store.put(Key(2), &[2; 100])
+    });
+    while store.usage().waiting == 0 {
+        thread::yield_now();
+    }
+    store.close();
+    let error = putter.join().unwrap().unwrap_err();
+    assert!(matches!(error, PutError::Closed { bytes: 100 }), "{error}");
+}
+
+#[test]
 fn what_can_never_fit_is_refused_at_once() {
     let store = Store::open(Options::new(MIB)).unwrap();
     let error = store.create(Key(1), MIB + 1).err().unwrap();

@@ -23,7 +23,7 @@
 //!    The rest of a slab comes back when it is [`Objects::slab_returned`] or its process is lost.
 //! 4. [`Objects::pinned_now`] pins what is in memory; [`Objects::pin_wanted`] waits until it is. An object
 //!    that was read back keeps its place on disk, so that it can go again at no cost.
-//! 5. [`Objects::deadlines_passed`] ends waits that have lasted too long.
+//! 5. [`Objects::deadlines_passed`] ends waits that have lasted too long, [`Objects::closed`] all of them.
 //!
 //! # Invariants
 //! - **OBJ-1 (exact).** Used room is that of objects in memory, of rooms and of what is left of slabs,
@@ -88,6 +88,8 @@ pub struct Objects {
     lost: IdSet<ProcessId>,
     spilling: BTreeMap<FileId, Vec<Key>>,
     effects: VecDeque<Effect>,
+    /// Nobody waits any more.
+    is_closed: bool,
     tickets: u64,
     pinned_bytes: u64,
     writing_bytes: u64,
@@ -148,6 +150,7 @@ impl Objects {
             lost: IdSet::default(),
             spilling: BTreeMap::new(),
             effects: VecDeque::new(),
+            is_closed: false,
             tickets: 0,
             pinned_bytes: 0,
             writing_bytes: 0,

@@ -24,6 +24,7 @@ impl Objects {
         let effect = match self.pinned_now(process, key) {
             PinNow::Pinned(region) => Effect::Pinned(ticket, region),
             PinNow::Unknown => Effect::Refuse(ticket, Refusal::Unknown(key)),
+            PinNow::OnDisk if self.is_closed => Effect::Refuse(ticket, Refusal::Closed),
             PinNow::OnDisk => {
                 self.pin_waits.entry(key).or_default().push(PinWait { ticket, process, deadline });
                 self.want_back(key);

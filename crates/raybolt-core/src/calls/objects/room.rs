@@ -12,7 +12,11 @@ impl Objects {
         }
         let wait = Wait { want: Want::New(purpose), bytes, deadline: Some(deadline) };
         self.waiting.insert((Rank::New, ticket), wait);
-        self.settle();
+        if !self.is_closed {
+            self.settle();
+        } else if !self.try_admit(Rank::New, ticket) {
+            self.refuse_wait(Rank::New, ticket, Refusal::Closed);
+        }
         ticket
     }
 
@@ -55,6 +59,18 @@ impl Objects {
         if matches!(self.rooms.get(&ticket), Some(Room::Slab(slab)) if slab.process == process) {
             self.give_room_back(ticket);
             self.settle();
+        }
+    }
+
+    /// The session ends: whoever waits is refused, and so is whoever would have to wait from now on. What
+    /// takes no wait goes on.
+    pub fn closed(&mut self) {
+        self.is_closed = true;
+        let keys: Vec<_> = self.pin_waits.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.refuse_pins(key, &Refusal::Closed));
+        let waiting: Vec<_> = self.waiting.keys().copied().collect();
+        for (rank, ticket) in waiting {
+            self.refuse_wait(rank, ticket, Refusal::Closed);
         }
     }
 

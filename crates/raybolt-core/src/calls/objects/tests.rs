@@ -232,6 +232,29 @@ fn whoever_asks_hears_what_lies_where_and_who_waits() {
     assert_eq!(reports, [on_disk(1), on_disk(2), report(3, 2, Whereabouts::Memory, 1, true)]);
 }
 
+/// OBJ-4: at a session's end nobody goes on waiting.
+#[test]
+fn a_closed_store_lets_nobody_wait() {
+    let mut node = Node::new(2);
+    node.put(1, 2);
+    let ticket = node.want(2);
+    node.objects.spilled(FileId(1));
+    node.effects();
+    let room = node.want(1);
+    let deadline = node.after(1);
+    let pin = node.objects.pin_wanted(WORKER, Key(1), deadline);
+    assert_eq!(node.effects(), []);
+    node.objects.closed();
+    let refused = [pin, room].map(|ticket| Effect::Refuse(ticket, Refusal::Closed));
+    assert_eq!(node.effects(), refused);
+    let late = [node.want(1), node.objects.pin_wanted(WORKER, Key(1), deadline)];
+    let refused = late.map(|ticket| Effect::Refuse(ticket, Refusal::Closed));
+    assert_eq!(node.effects(), refused);
+    node.objects.given_up(ticket);
+    let ticket = node.want(1);
+    assert_eq!(node.effects(), [Effect::Admit(ticket, region(0, 1))], "it takes no wait");
+}
+
 #[test]
 fn what_can_never_fit_is_refused_at_once() {
     let mut node = Node::new(2);

@@ -122,6 +122,8 @@ pub enum Refusal {
     Unknown(Key),
     /// The process that asked is gone.
     ProcessLost(ProcessId),
+    /// The store is closed: nobody waits any more.
+    Closed,
 }
 
 /// Why an object was not sealed.
