@@ -203,6 +203,25 @@ fn a_full_disk_is_told_and_nothing_that_was_stored_is_lost() {
 }
 
 #[test]
+fn an_object_whose_file_somebody_removed_is_an_error_and_no_more() {
+    let dir = Dir::new();
+    let store = spilling_store(MIB, &dir);
+    store.put(Key(1), &vec![1; MIB as usize]).unwrap();
+    store.put(Key(2), &vec![2; MIB as usize]).unwrap();
+    for entry in std::fs::read_dir(&dir.0).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let error = store.pin(Key(1)).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, PinError::Unreadable { key: Key(1), .. }), "{text}");
+    assert!(text.contains(dir.0.to_str().unwrap()), "{text}");
+    assert_eq!(store.pin(Key(2)).unwrap()[..], vec![2; MIB as usize]);
+    store.release(Key(1));
+    store.release(Key(2));
+    assert!(store.usage().is_zero());
+}
+
+#[test]
 fn a_put_waits_for_a_reader_before_it_fails() {
     let store = Store::open(Options::new(MIB)).unwrap();
     store.put(Key(1), &vec![1; MIB as usize]).unwrap();
