@@ -40,7 +40,7 @@ pub enum GroupError {
     /// One of its bundles would set nothing aside.
     #[error("bundle {0} of the placement group is empty; give it some of a resource")]
     EmptyBundle(usize),
-    /// More than [`BUNDLES_MAX`].
+    /// More than a group may have.
     #[error("a placement group has at most {BUNDLES_MAX} bundles, not {0}")]
     TooManyBundles(usize),
 }
