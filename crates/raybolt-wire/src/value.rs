@@ -98,18 +98,38 @@ pub fn check<T: Serialize + ?Sized>(value: &T) -> Result<usize, EncodeError> {
 
 /// The bytes of `value`.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    encode_into(value, Vec::new())
+    let mut bytes = Vec::new();
+    append(value, &mut bytes)?;
+    Ok(bytes)
 }
 
-/// Appends the bytes of `value` to `buffer` and gives the buffer back.
-pub fn encode_into<T: Serialize + ?Sized>(
-    value: &T,
-    buffer: Vec<u8>,
-) -> Result<Vec<u8>, EncodeError> {
-    match postcard::to_extend(value, buffer) {
-        Ok(bytes) => Ok(bytes),
-        // The encoder drops what an implementation said; asking once more, without a format, brings
-        // it back.
+/// Appends the bytes of `value` to `buffer`, which is as it was if that fails, or panics.
+pub fn append<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
+    /// What postcard writes to, while the buffer stays where it is.
+    struct Tail<'a> {
+        buffer: &'a mut Vec<u8>,
+        start: usize,
+        is_whole: bool,
+    }
+    impl Extend<u8> for Tail<'_> {
+        fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+            self.buffer.extend(bytes);
+        }
+    }
+    impl Drop for Tail<'_> {
+        fn drop(&mut self) {
+            if !self.is_whole {
+                self.buffer.truncate(self.start);
+            }
+        }
+    }
+    let start = buffer.len();
+    match postcard::to_extend(value, Tail { buffer, start, is_whole: false }) {
+        Ok(mut tail) => {
+            tail.is_whole = true;
+            Ok(())
+        }
+        // The encoder drops what an implementation said; asking once more brings it back.
         Err(error) => Err(match check(value) {
             Err(refused) => refused,
             Ok(_) => encode_error::<T>(error.to_string()),

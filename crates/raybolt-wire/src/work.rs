@@ -176,8 +176,8 @@ pub fn append<E>(
 ) -> Result<(), NotAppended<E>> {
     let start = stream.len();
     stream.extend_from_slice(&[0; frame::LENGTH_BYTES]);
-    let written = postcard::to_extend(message, std::mem::take(stream));
-    *stream = written.expect("messages have no parts that refuse to be written");
+    crate::value::append(message, stream)
+        .expect("messages have no parts that refuse to be written");
     if let Err(error) = body(stream) {
         stream.truncate(start);
         return Err(NotAppended::Body(error));

@@ -167,7 +167,7 @@ impl Workers {
         }
         session.lend_objects(refs, worker.process);
         worker.link.append(|out| out.extend_from_slice(&frame));
-        self.flush(worker);
+        worker.link.flush();
     }
 }
 

@@ -299,8 +299,8 @@ impl Keeping {
         let member = self.members.get_mut(&process);
         let member = member.filter(|member| !member.is_serving && member.spawned.pid() == pid);
         let Some(member) = member.filter(|_| !ends) else { return }; // KEEP-2: hangs up.
-        let joined =
-            Link::new(stream).and_then(|link| self.workers.joined(&session, process, link));
+        let joined = Link::new(stream, self.workers.poll.clone(), process.0)
+            .and_then(|link| self.workers.joined(&session, process, link));
         match joined {
             Ok(()) => {
                 member.is_serving = true;

@@ -21,7 +21,7 @@ use crate::job::{Ended, Job};
 use crate::object::AnyObject;
 use crate::processes::keeper::{Keeper, Order};
 use crate::processes::leader::{Leader, Source};
-use crate::processes::link::{FRAME_MAX, Link, Sent};
+use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::parcel;
 use crate::processes::poll::Poll;
 use crate::session::Session;
@@ -34,7 +34,7 @@ pub(crate) struct Node {
 
 /// The worker processes.
 pub(crate) struct Workers {
-    poll: Poll,
+    pub(crate) poll: Arc<Poll>,
     session: RwLock<Weak<Session>>,
     all: Mutex<BTreeMap<ProcessId, Arc<Worker>>>,
     keeper: OnceLock<Keeper>,
@@ -89,7 +89,7 @@ pub(crate) struct Push {
 impl Node {
     pub(crate) fn start() -> std::io::Result<Self> {
         let workers = Arc::new(Workers {
-            poll: Poll::new()?,
+            poll: Arc::new(Poll::new()?),
             session: RwLock::default(),
             all: Mutex::default(),
             keeper: OnceLock::new(),
@@ -150,8 +150,9 @@ impl Workers {
         let worker = self.all().remove(&process)?;
         let mut batch = Batch::default();
         // Most often it was read to its end before.
-        let _ = worker.link.read(|frame| self.arrived(session, &worker, frame, &mut batch));
-        self.poll.remove(&worker.link);
+        let mut each = |frame: &[u8]| self.arrived(session, &worker, frame, &mut batch);
+        let _ = worker.link.read(&mut each); // Its end is why we are here.
+        worker.link.end();
         self.conclude(session, batch);
         Some(worker)
     }
@@ -161,8 +162,8 @@ impl Workers {
         let Some(worker) = self.all().get(&process).cloned() else { return false };
         let nothing = |_: &mut Vec<u8>| Ok::<_, Error>(());
         let asked = worker.link.append(|out| work::append(out, &ToWorker::End, FRAME_MAX, nothing));
-        self.flush(&worker);
-        asked.is_ok()
+        worker.link.flush();
+        asked.is_some_and(|asked| asked.is_ok())
     }
 
     pub(crate) fn belong_to(&self, session: &Arc<Session>) {
@@ -177,7 +178,7 @@ impl Workers {
         link: Link,
     ) -> std::io::Result<()> {
         let worker = Arc::new(Worker { process, link, hands: Mutex::default() });
-        self.poll.add(&worker.link, process.0)?;
+        worker.link.start()?;
         self.all().insert(process, worker);
         *self.gave_up() = None;
         let now_us = self.now_us();
@@ -226,7 +227,7 @@ impl Workers {
                 continue;
             }
             worker.link.append(|out| out.extend_from_slice(&bytes));
-            self.flush(&worker);
+            worker.link.flush();
         }
     }
 
@@ -252,13 +253,6 @@ impl Workers {
         batch.ended.push((task, attempt, Ended::Failed));
         batch.leases.push((lease, class, 1));
         self.conclude(session, batch);
-    }
-
-    pub(crate) fn flush(&self, worker: &Worker) {
-        if worker.link.flush() == Sent::Stuck {
-            // A closed link is seen by whoever reads it.
-            let _ = self.poll.watch_room(&worker.link, worker.process.0, true);
-        }
     }
 
     fn arrived(
@@ -352,16 +346,10 @@ impl Source for Arc<Workers> {
             let Some(session) = &session else { return };
             let process = ProcessId(ready.token);
             let Some(worker) = self.all().get(&process).cloned() else { return };
-            if ready.is_writable && worker.link.flush() != Sent::Stuck {
-                let _ = self.poll.watch_room(&worker.link, process.0, false);
-            }
-            if ready.is_readable {
-                let read =
-                    worker.link.read(|frame| self.arrived(session, &worker, frame, &mut batch));
-                if read.is_err() {
-                    self.poll.remove(&worker.link);
-                    self.keeper_order(Order::LinkEnded(process));
-                }
+            let mut each = |frame: &[u8]| self.arrived(session, &worker, frame, &mut batch);
+            if worker.link.ready(ready, &mut each).is_err() {
+                worker.link.end();
+                self.keeper_order(Order::LinkEnded(process));
             }
         });
         if batch.ended.is_empty() {

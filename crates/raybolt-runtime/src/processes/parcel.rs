@@ -15,7 +15,9 @@ use std::sync::Arc;
 use raybolt_wire::Value;
 use raybolt_wire::value::{self, DecodeError, EncodeError};
 
+use crate::error::TaskError;
 use crate::object::AnyObject;
+use crate::panics;
 
 /// The value's bytes follow.
 const INLINE: u8 = 0;
@@ -36,6 +38,9 @@ pub enum Unreadable {
     /// They are no value of the expected type.
     #[error(transparent)]
     Value(#[from] DecodeError),
+    /// The type's own code panicked.
+    #[error("{0}")]
+    Panicked(Box<TaskError>),
 }
 
 /// A value that was cut out of a message.
@@ -99,8 +104,13 @@ pub(crate) fn is_open() -> bool {
 pub(crate) fn put<T: Value>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = out.len();
     out.extend_from_slice(&[INLINE, 0, 0, 0, 0]);
-    let encoded = value::encode_into(value, std::mem::take(out));
-    *out = encoded?;
+    let name = std::any::type_name::<T>();
+    let appended = panics::catch(name, 0, || value::append(value, out))
+        .unwrap_or_else(|panic| Err(EncodeError { type_name: name, cause: panic.to_string() }));
+    if appended.is_err() {
+        out.truncate(start);
+        return appended;
+    }
     let bytes = (out.len() - start - HEAD) as u32;
     out[start + 1..start + HEAD].copy_from_slice(&bytes.to_le_bytes());
     Ok(())
@@ -122,12 +132,19 @@ pub(crate) fn put_piece(piece: Piece<'_>, out: &mut Vec<u8>) {
 /// Takes the next value off the front of `bytes`.
 pub(crate) fn take<T: Value>(bytes: &mut &[u8]) -> Result<T, Unreadable> {
     match take_piece(bytes)? {
-        Piece::Inline(bytes) => Ok(opening(|| value::decode(bytes))?),
+        Piece::Inline(bytes) => open_value(bytes),
         Piece::Reference(_) => Err(Unreadable::Tag(REFERENCE)),
     }
 }
 
-/// The same, without looking into it.
+/// The value whose own bytes these are.
+pub(crate) fn open_value<T: Value>(bytes: &[u8]) -> Result<T, Unreadable> {
+    let decode = || opening(|| value::decode(bytes));
+    let decoded = panics::catch(std::any::type_name::<T>(), 0, decode);
+    Ok(decoded.map_err(Unreadable::Panicked)??)
+}
+
+/// The same as [`take`], without looking into it.
 pub(crate) fn take_piece<'a>(bytes: &mut &'a [u8]) -> Result<Piece<'a>, Unreadable> {
     let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(Unreadable::Short)?;
     let [tag, length @ ..] = *head;

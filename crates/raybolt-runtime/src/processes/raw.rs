@@ -47,7 +47,7 @@ impl Encoded {
 
     /// The value.
     pub(crate) fn decode<T: Value>(&self) -> Result<T> {
-        parcel::opening(|| raybolt_wire::value::decode(&self.payload)).map_err(|error| {
+        parcel::open_value(&self.payload).map_err(|error| {
             Error::new(Kind::Decode { task: "an object".into(), because: error.to_string() })
         })
     }

@@ -30,7 +30,7 @@ use crate::pool::Runnable;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::code;
 use crate::processes::leader::{Leader, Source};
-use crate::processes::link::{FRAME_MAX, Link, Sent};
+use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::parcel;
 use crate::processes::poll::Poll;
 use crate::processes::upstream::Upstream;
@@ -55,7 +55,7 @@ pub(crate) struct Reply {
 
 /// What this worker serves.
 pub(crate) struct Serving {
-    poll: Poll,
+    poll: Arc<Poll>,
     pub(crate) link: Link,
     slots: Mutex<HashMap<u64, Arc<Slot>>>,
     /// A slot for the server to run.
@@ -154,9 +154,10 @@ pub(crate) struct Serve<'a> {
 
 /// Serves the driver behind `stream`; the process ends when the driver says so or goes away.
 pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Infallible> {
+    let poll = Arc::new(Poll::new()?);
     let serving = Arc::new(Serving {
-        poll: Poll::new()?,
-        link: Link::new(stream)?,
+        link: Link::new(stream, poll.clone(), 0)?,
+        poll,
         slots: Mutex::default(),
         mine: Mutex::default(),
         session: OnceLock::new(),
@@ -168,7 +169,7 @@ pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Inf
     let (leader, _standby) = Leader::start(serving.clone(), "raybolt-links")?;
     let upstream = Upstream::new(what.process, serving.clone(), leader.clone());
     serving.session.get_or_init(|| Session::of_worker(upstream, what.threads.max(1)));
-    serving.poll.add(&serving.link, 0)?; // From now on there is something to read.
+    serving.link.start()?; // From now on there is something to read.
     loop {
         IS_SERVER.set(true);
         leader.wait(None, || serving.mine().is_some());
@@ -182,21 +183,12 @@ pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Inf
 
 impl Source for Arc<Serving> {
     fn read(&self, timeout: Option<Duration>) {
-        let mut ready = false;
-        self.poll.wait(timeout, |what| {
-            ready |= what.is_readable;
-            if what.is_writable && self.link.flush() != Sent::Stuck {
-                // The link is closed if it cannot be watched; the next read tells.
-                let _ = self.poll.watch_room(&self.link, 0, false);
+        let mut idle = Vec::new();
+        self.poll.wait(timeout, |ready| {
+            if self.link.ready(ready, &mut |frame| self.arrived(frame, &mut idle)).is_err() {
+                self.orphaned();
             }
         });
-        if !ready {
-            return;
-        }
-        let mut idle = Vec::new();
-        if self.link.read(|frame| self.arrived(frame, &mut idle)).is_err() {
-            self.orphaned();
-        }
         let mut idle = idle.into_iter();
         if IS_SERVER.get() {
             *self.mine() = idle.next();
@@ -272,7 +264,7 @@ impl Serving {
 
     fn end_if_idle(&self) {
         if self.is_ending.load(Ordering::SeqCst) && self.running.load(Ordering::SeqCst) == 0 {
-            self.flush();
+            self.link.flush();
             std::process::exit(0);
         }
     }
@@ -292,13 +284,6 @@ impl Serving {
 
     fn mine(&self) -> MutexGuard<'_, Option<Arc<Slot>>> {
         self.mine.lock().expect("no thread panics with this lock")
-    }
-
-    pub(crate) fn flush(&self) {
-        if self.link.flush() == Sent::Stuck {
-            // The link is closed if it cannot be watched; the next read tells.
-            let _ = self.poll.watch_room(&self.link, 0, true);
-        }
     }
 }
 
@@ -326,7 +311,7 @@ impl Slot {
             };
             let now = Instant::now();
             if *since.get_or_insert(now) + LINGER < now {
-                serving.flush();
+                serving.link.flush();
                 since = Some(now);
             }
             if let Some(entry) = &entry {
@@ -334,7 +319,7 @@ impl Slot {
             }
             self.run_task(run, &body);
         }
-        serving.flush();
+        serving.link.flush();
         drop(entry); // Not sooner: until they are sent, answers can be lost.
         serving.running.fetch_sub(1, Ordering::SeqCst);
         serving.end_if_idle();
@@ -380,7 +365,7 @@ impl Slot {
             }
             self.serving.session().spawn(async move {
                 future.await;
-                serving.flush();
+                serving.link.flush();
                 drop(entry);
             });
         }

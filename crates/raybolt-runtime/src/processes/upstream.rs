@@ -162,7 +162,7 @@ impl Upstream {
         }
         self.append(&ToDriver::Released { object: id }, &[]);
         if context::current().is_none() {
-            self.serving.flush(); // Within a task it goes with the task's answer.
+            self.serving.link.flush(); // Within a task it goes with the task's answer.
         }
     }
 
@@ -212,19 +212,19 @@ impl Upstream {
 
     fn send(&self, message: &ToDriver, body: &[u8]) {
         self.append(message, body);
-        self.serving.flush();
+        self.serving.link.flush();
     }
 
     fn append(&self, message: &ToDriver, body: &[u8]) {
-        let appended = self.serving.link.append(|out| {
-            work::append::<std::convert::Infallible>(out, message, FRAME_MAX, |out| {
+        self.serving.link.append(|out| {
+            let body = |out: &mut Vec<u8>| {
                 out.extend_from_slice(body);
-                Ok(())
-            })
+                Ok::<(), std::convert::Infallible>(())
+            };
+            if let Err(error) = work::append(out, message, FRAME_MAX, body) {
+                tracing::error!(target: "raybolt", "a message to the driver is lost: {error:?}");
+            }
         });
-        if let Err(error) = appended {
-            tracing::error!(target: "raybolt", "a message to the driver is lost: {error:?}");
-        }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
