@@ -47,7 +47,7 @@ mod tests {
         let error = expand(quote!(threads = 2), &item).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown option `threads` of `main` (known: `num_cpus`, `num_gpus`, `resources`, \
+            "unknown option `threads` of `main` (known: `num_cpus`, `num_gpus`, `memory`, `resources`, \
              `worker_threads`)"
         );
     }

@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(
             error_of("num_cpu = 1", "fn f() {}"),
             "unknown option `num_cpu` of `remote`; did you mean `num_cpus`? (known: `num_cpus`, \
-             `num_gpus`, `resources`, `max_retries`, `name`, `num_returns`)"
+             `num_gpus`, `memory`, `resources`, `max_retries`, `name`, `num_returns`)"
         );
         assert_eq!(error_of("name = 3", "fn f() {}"), "a text in quotes is expected here");
         assert_eq!(error_of("num_returns = x", "fn f() {}"), "a whole number is expected here");

@@ -564,7 +564,7 @@ mod tests {
         assert_eq!(
             error_of("max_concurency = 2", "impl A {}"),
             "unknown option `max_concurency` of `remote`; did you mean `max_concurrency`? (known: \
-             `num_cpus`, `num_gpus`, `resources`, `max_concurrency`, `max_pending_calls`, \
+             `num_cpus`, `num_gpus`, `memory`, `resources`, `max_concurrency`, `max_pending_calls`, \
              `concurrency_groups`)"
         );
         assert_eq!(

@@ -41,8 +41,8 @@ pub struct MethodSettings {
 /// # Errors
 /// At a setting that is unknown or has no fitting value.
 pub fn of_function(tokens: TokenStream) -> Result<FunctionSettings> {
-    const KNOWN: [&str; 6] =
-        ["num_cpus", "num_gpus", "resources", "max_retries", "name", "num_returns"];
+    const KNOWN: [&str; 7] =
+        ["num_cpus", "num_gpus", "memory", "resources", "max_retries", "name", "num_returns"];
     let mut settings = FunctionSettings::default();
     for meta in metas(tokens)? {
         let call = match word(&meta)?.as_str() {
@@ -58,7 +58,7 @@ pub fn of_function(tokens: TokenStream) -> Result<FunctionSettings> {
                 let value = value(&meta)?;
                 quote!(.max_retries(#value))
             }
-            "num_cpus" | "num_gpus" | "resources" => amounts(&meta)?,
+            "num_cpus" | "num_gpus" | "memory" | "resources" => amounts(&meta)?,
             unknown => return Err(unknown_word("remote", unknown, meta.path().span(), &KNOWN)),
         };
         settings.defaults.extend(call);
@@ -71,9 +71,10 @@ pub fn of_function(tokens: TokenStream) -> Result<FunctionSettings> {
 /// # Errors
 /// At a setting that is unknown or has no fitting value.
 pub fn of_actor(tokens: TokenStream) -> Result<ActorSettings> {
-    const KNOWN: [&str; 6] = [
+    const KNOWN: [&str; 7] = [
         "num_cpus",
         "num_gpus",
+        "memory",
         "resources",
         "max_concurrency",
         "max_pending_calls",
@@ -94,7 +95,7 @@ pub fn of_actor(tokens: TokenStream) -> Result<ActorSettings> {
                 let value = value(&meta)?;
                 quote!(.max_pending_calls(#value))
             }
-            "num_cpus" | "num_gpus" | "resources" => amounts(&meta)?,
+            "num_cpus" | "num_gpus" | "memory" | "resources" => amounts(&meta)?,
             unknown => return Err(unknown_word("remote", unknown, meta.path().span(), &KNOWN)),
         };
         settings.defaults.extend(call);
@@ -125,11 +126,11 @@ pub fn of_method(attribute: &syn::Attribute) -> Result<MethodSettings> {
 /// # Errors
 /// At a setting that is unknown or has no fitting value.
 pub fn of_main(tokens: TokenStream) -> Result<TokenStream> {
-    const KNOWN: [&str; 4] = ["num_cpus", "num_gpus", "resources", "worker_threads"];
+    const KNOWN: [&str; 5] = ["num_cpus", "num_gpus", "memory", "resources", "worker_threads"];
     let mut defaults = TokenStream::new();
     for meta in metas(tokens)? {
         defaults.extend(match word(&meta)?.as_str() {
-            "num_cpus" | "resources" => amounts(&meta)?,
+            "num_cpus" | "memory" | "resources" => amounts(&meta)?,
             "num_gpus" => {
                 let value = value(&meta)?;
                 quote!(.num_gpus(#value))
@@ -224,6 +225,10 @@ fn amounts(meta: &Meta) -> Result<TokenStream> {
                 quote!(.resource(#name, (#amount) as f64))
             })
             .collect(),
+        "memory" => {
+            let bytes = value(meta)?;
+            quote!(.memory((#bytes) as usize))
+        }
         _ => {
             let (method, amount) = (meta.path().to_token_stream(), value(meta)?);
             quote!(.#method((#amount) as f64))

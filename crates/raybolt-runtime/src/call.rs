@@ -5,13 +5,14 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::owner::{ClassId, Submit, Target};
-use raybolt_core::calls::scheduler::Demand;
+use raybolt_core::calls::scheduler::{Demand, Within};
 use raybolt_wire::Value;
 
 use crate::args::Arguments;
 use crate::awaited::What;
 use crate::context;
 use crate::error::{Error, Kind, Result};
+use crate::failures;
 use crate::hub::Hub;
 use crate::ids::Id;
 use crate::inspect::{circle, why};
@@ -66,6 +67,9 @@ fn try_submit<A: Arguments, O: Output>(
     let mut job: Option<Box<dyn Job>> = Some(Box::new(job));
     let submitted = session.act(|hub| {
         let class = class(hub, session.epoch, function, &options)?;
+        if let Some(member) = options.group() {
+            hub.groups.enlist(member.key(), place.weak());
+        }
         hub.copies += copies as u64;
         let returns = place.expect(&mut hub.owner);
         let job = job.take();
@@ -73,7 +77,7 @@ fn try_submit<A: Arguments, O: Output>(
         Ok(())
     });
     drop(job); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
-    submitted?;
+    submitted.inspect_err(failures::record_unschedulable)?;
     if options.until().is_some() {
         watch_deadline(session, task_name(function, &options).to_owned(), &options, &place);
     }
@@ -90,17 +94,19 @@ fn class(hub: &mut Hub, epoch: u32, function: &Function, options: &TaskOptions) 
     if let Some(error) = settings.and_then(|set| set.error.clone()) {
         return Err(error);
     }
-    let unschedulable = |infeasible: raybolt_core::calls::scheduler::Infeasible| {
-        Error::unschedulable(name, &infeasible)
-    };
+    let refused = |refused| Error::refused(name, &refused, options.group());
+    let default = || if function.is_async() { Demand::default() } else { one_cpu() };
+    if let Some(member) = options.group() {
+        let demand = settings.and_then(|set| set.demand.clone()).unwrap_or_else(default);
+        return hub.class(name, &demand, member.within(epoch)?).map_err(refused);
+    }
     if let Some(demand) = settings.and_then(|set| set.demand.as_ref()) {
-        return hub.class(name, demand).map_err(unschedulable);
+        return hub.class(name, demand, Within::Node).map_err(refused);
     }
     if let Some(class) = function.cached_class(epoch) {
         return Ok(class);
     }
-    let demand = if function.is_async() { Demand::default() } else { one_cpu() };
-    let class = hub.class(name, &demand).map_err(unschedulable)?;
+    let class = hub.class(name, &default(), Within::Node).map_err(refused)?;
     function.cache_class(epoch, class);
     Ok(class)
 }

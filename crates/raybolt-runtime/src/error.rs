@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raybolt_core::calls::scheduler::{CPU, GPU, Infeasible};
+use raybolt_core::calls::scheduler::{Among, CPU, GPU, Infeasible, MEMORY, Refused};
 use serde::{Deserialize, Serialize};
+
+use crate::group::Membership;
 
 /// The outcome of most operations; with `E` named, that of any.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,6 +64,20 @@ pub enum Kind {
         because: String,
         /// What gives the node more of it.
         lever: Cow<'static, str>,
+    },
+    /// A placement group can never have its bundles.
+    Unplaceable {
+        /// The group's name.
+        group: String,
+        /// Why.
+        because: String,
+    },
+    /// The placement group in which it was to run was removed.
+    GroupRemoved {
+        /// The task's or actor's name.
+        task: String,
+        /// The group's name.
+        group: String,
     },
     /// A value would not become bytes.
     Encode {
@@ -151,14 +167,22 @@ impl Error {
         Error(Arc::new(kind))
     }
 
-    pub(crate) fn unschedulable(task: &str, infeasible: &Infeasible) -> Self {
-        let lever = match infeasible.resource.as_str() {
-            CPU => "Builder::num_cpus",
-            GPU => "Builder::num_gpus",
-            _ => "Builder::resource",
+    /// Why a task or an actor, perhaps of a placement group, can never run.
+    pub(crate) fn refused(task: &str, refused: &Refused, member: Option<&Membership>) -> Self {
+        let lever = match refused {
+            Refused::Infeasible(infeasible) => lever(infeasible),
+            Refused::NoBundle { .. } | Refused::Never(_) => "placement_group",
+            Refused::Removed => {
+                return Self::group_removed(task, member.map_or("", Membership::group_name));
+            }
         };
-        let (task, because) = (task.to_owned(), infeasible.to_string());
+        let (task, because) = (task.to_owned(), refused.to_string());
         Error::new(Kind::Unschedulable { task, because, lever: lever.into() })
+    }
+
+    pub(crate) fn group_removed(task: &str, group: &str) -> Self {
+        let (task, group) = (task.to_owned(), group.to_owned());
+        Error::new(Kind::GroupRemoved { task, group })
     }
 
     /// What went wrong, to match on.
@@ -194,6 +218,11 @@ impl Error {
         matches!(*self.0, Kind::Deadline { .. })
     }
 
+    /// Whether the placement group in which the task was to run was removed.
+    pub fn is_placement_group_removed(&self) -> bool {
+        matches!(*self.0, Kind::GroupRemoved { .. })
+    }
+
     /// Whether the worker process that ran the task is gone.
     pub fn is_worker_died(&self) -> bool {
         matches!(*self.0, Kind::WorkerDied { .. })
@@ -217,6 +246,8 @@ impl Error {
             Kind::Deadline { .. } => "deadline",
             Kind::Timeout { .. } => "timeout",
             Kind::Unschedulable { .. } => "unschedulable",
+            Kind::Unplaceable { .. } => "unplaceable",
+            Kind::GroupRemoved { .. } => "placement-group-removed",
             Kind::Encode { .. } => "encode",
             Kind::Decode { .. } => "decode",
             Kind::WorkerDied { .. } => "worker-died",
@@ -228,6 +259,20 @@ impl Error {
             Kind::ActorBusy { .. } => "actor-busy",
             Kind::ActorName(_) => "actor-name",
         }
+    }
+}
+
+/// What gives a node, or a bundle, more of the resource.
+fn lever(infeasible: &Infeasible) -> &'static str {
+    match (infeasible.resource.as_str(), infeasible.among) {
+        (CPU, Among::Nodes) => "Builder::num_cpus",
+        (GPU, Among::Nodes) => "Builder::num_gpus",
+        (MEMORY, Among::Nodes) => "Builder::memory",
+        (_, Among::Nodes) => "Builder::resource",
+        (CPU, _) => "Bundle::num_cpus",
+        (GPU, _) => "Bundle::num_gpus",
+        (MEMORY, _) => "Bundle::memory",
+        (_, _) => "Bundle::resource",
     }
 }
 
@@ -269,6 +314,12 @@ impl fmt::Display for Error {
             }
             Kind::Unschedulable { task, because, lever } => {
                 write!(f, "`{task}` can never run: it {because} (`{lever}`)")
+            }
+            Kind::Unplaceable { group, because } => {
+                write!(f, "placement group `{group}` can never be placed: it {because}")
+            }
+            Kind::GroupRemoved { task, group } => {
+                write!(f, "`{task}` was in placement group `{group}`, which was removed")
             }
             Kind::Encode { task, because } => write!(f, "`{task}`: {because}"),
             Kind::Decode { task, because } => {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::error::TaskError;
+use crate::error::{Error, Kind, TaskError};
 use crate::session;
 
 /// How many failures are remembered; older ones are forgotten first.
@@ -17,7 +17,7 @@ pub const FAILURES_MAX: usize = 1_000;
 pub struct FailureReport {
     /// When it was noticed.
     pub time: SystemTime,
-    /// `panic` or `task`.
+    /// `panic`, `task`, or `unschedulable` for one that can never run.
     pub kind: &'static str,
     /// What failed, how and why.
     pub error: TaskError,
@@ -51,5 +51,20 @@ pub(crate) fn record(error: &TaskError, unseen: bool) {
     let kind = if error.location.is_some() { "panic" } else { "task" };
     let report = FailureReport { time: SystemTime::now(), kind, error: error.clone() };
     // A task that outlives its session has nobody to report to.
+    let _ = session::with(|session| session.failures.push(report));
+}
+
+/// Remembers a task or actor that can never run, so that it can be seen by who does not look at its result.
+pub(crate) fn record_unschedulable(error: &Error) {
+    let Kind::Unschedulable { task, .. } = error.kind() else { return };
+    let error = TaskError {
+        task: task.clone(),
+        attempt: 0,
+        message: error.to_string(),
+        causes: Vec::new(),
+        location: None,
+        backtrace: None,
+    };
+    let report = FailureReport { time: SystemTime::now(), kind: "unschedulable", error };
     let _ = session::with(|session| session.failures.push(report));
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use raybolt_core::calls::owner::{ActorKey, Submit, Target};
 use raybolt_core::calls::queue::Call;
-use raybolt_core::calls::scheduler::Demand;
+use raybolt_core::calls::scheduler::{Demand, MEMORY, Within};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use slotmap::Key;
@@ -16,6 +16,8 @@ use crate::args::Arguments;
 use crate::call::watch_deadline;
 use crate::context;
 use crate::error::{Error, Kind, Result, TaskError};
+use crate::failures;
+use crate::group::{Membership, PlacementGroup};
 use crate::job::{Ended, Failure, returned};
 use crate::method::{Method, MethodJob, TypedCall, call_name};
 use crate::options::{CallOptions, TaskOptions};
@@ -51,6 +53,7 @@ pub struct ActorOptions {
     get_if_exists: bool,
     detached: bool,
     demand: Demand,
+    group: Option<Membership>,
     max_concurrency: Option<usize>,
     max_pending_calls: Option<usize>,
     error: Option<Error>,
@@ -72,6 +75,18 @@ impl ActorOptions {
         if let Err(error) = self.demand.set(name, amount) {
             self.error = Some(Error::new(Kind::Invalid(error.to_string())));
         }
+        self
+    }
+
+    /// Bytes of memory that the actor holds as long as it lives; none by default. They are counted, not
+    /// enforced.
+    pub fn memory(self, bytes: usize) -> Self {
+        self.resource(MEMORY, bytes as f64)
+    }
+
+    /// Lives on what a placement group has set aside: in one bundle, which count from 0, or in any.
+    pub fn placement_group(mut self, group: &PlacementGroup, bundle: Option<usize>) -> Self {
+        self.group = Some(Membership::new(group, bundle));
         self
     }
 
@@ -195,14 +210,14 @@ where
                 let what = format!("actor `{name}`");
                 return Err(Error::new(Kind::SessionEnded { what }));
             }
-            let unschedulable = |infeasible: raybolt_core::calls::scheduler::Infeasible| {
-                Error::unschedulable(&name, &infeasible)
-            };
-            let lease_class = if options.demand.iter().next().is_none() {
+            let member = options.group.as_ref();
+            let within = member.map_or(Ok(Within::Node), |member| member.within(session.epoch))?;
+            let lease_class = if options.demand.is_empty() && member.is_none() {
                 None
             } else {
                 let lease_name = format!("actor {class_name}");
-                Some(hub.class(&lease_name, &options.demand).map_err(unschedulable)?)
+                let class = hub.class(&lease_name, &options.demand, within);
+                Some(class.map_err(|refused| Error::refused(&name, &refused, member))?)
             };
             hub.copies += copies as u64;
             let key: ActorKey = hub.actors.insert_with_key(|key| {
@@ -218,6 +233,9 @@ where
                 actor = Some(made);
                 Arc::downgrade(&erased)
             });
+            if let Some(member) = member {
+                hub.groups.enlist_actor(member.key(), hub.actors[key].clone());
+            }
             if let Some(lease_class) = lease_class {
                 let made = hub.actor(key).expect("it was made a line ago");
                 hub.place(lease_class, made);
@@ -231,6 +249,9 @@ where
             }
             ActorHandle(Arc::new(Inner(Ok(actor))))
         });
+    if let Err(error) = &made {
+        failures::record_unschedulable(error);
+    }
     drop(create); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
     made
 }

@@ -7,13 +7,17 @@ use raybolt_core::calls::fleet::Fleet;
 use raybolt_core::calls::owner::{
     self, ActorKey, Attempt, ClassId, ObjectKey, Owner, Target, TaskKey,
 };
-use raybolt_core::calls::scheduler::{self, Demand, Infeasible, LeaseKey, Scheduler};
+use raybolt_core::calls::scheduler::{
+    self, ClassSpec, Demand, LeaseKey, Refused, Scheduler, Within,
+};
+use raybolt_core::ids::JobId;
 use slotmap::SlotMap;
 
 use crate::actor::AnyActor;
 use crate::error::{Error, Kind};
 use crate::ids::Id;
 use crate::job::Job;
+use crate::members::Groups;
 use crate::object::AnyObject;
 use crate::processes::lent::Lent;
 
@@ -27,6 +31,8 @@ pub(crate) enum Todo {
     Fail(TaskKey, Box<dyn Job>),
     /// Nobody borrows this any more.
     LetGo(Arc<dyn AnyObject>),
+    /// The placement group of this task was removed before the task came back to its queue.
+    Refuse(TaskKey, Attempt, Box<dyn Job>, Error),
     /// The arguments of this call are ready.
     CallReady(Arc<dyn AnyActor>, TaskKey),
     /// An argument of this call failed.
@@ -60,6 +66,7 @@ pub(crate) struct Hub {
     pub(crate) actors: SlotMap<ActorKey, Weak<dyn AnyActor>>,
     /// Actors that wait for a lease, by class; all others of that class are tasks.
     placing: BTreeMap<ClassId, VecDeque<Arc<dyn AnyActor>>>,
+    pub(crate) groups: Groups,
     /// Bytes of the values that are there, about.
     /// A value may be counted after it was let go: for a moment the sum can be negative.
     pub(crate) bytes: i64,
@@ -79,6 +86,7 @@ impl Hub {
             lent: Lent::default(),
             actors: SlotMap::with_key(),
             placing: BTreeMap::new(),
+            groups: Groups::default(),
             bytes: 0,
             bytes_max,
             copies: 0,
@@ -102,6 +110,13 @@ impl Hub {
         let mut todo = Vec::new();
         while let Some(effect) = self.owner.poll_effect() {
             match effect {
+                owner::Effect::Queued(class) if self.scheduler.is_over(class) => {
+                    while let Some((task, attempt, job)) = self.owner.lend(class) {
+                        let group = self.groups.name_of_removed(class);
+                        let error = Error::group_removed(job.name(), group);
+                        todo.push(Todo::Refuse(task, attempt, job, error));
+                    }
+                }
                 owner::Effect::Queued(class) => {
                     self.scheduler.wanted(class, self.owner.queued(class));
                 }
@@ -122,6 +137,7 @@ impl Hub {
         while let Some(effect) = self.scheduler.poll_effect() {
             match effect {
                 scheduler::Effect::Grant(lease, class) => todo.extend(self.granted(lease, class)),
+                // Who waits for it is a task of it, which is granted a lease now.
                 scheduler::Effect::Ready(_) => {}
             }
         }
@@ -182,8 +198,13 @@ impl Hub {
         self.scheduler.wanted(class, waiting.len());
     }
 
-    pub(crate) fn class(&mut self, name: &str, demand: &Demand) -> Result<ClassId, Infeasible> {
-        self.scheduler.class(name, demand)
+    pub(crate) fn class(
+        &mut self,
+        name: &str,
+        demand: &Demand,
+        within: Within,
+    ) -> Result<ClassId, Refused> {
+        self.scheduler.class_of(ClassSpec { name, demand, job: JobId(0), within })
     }
 
     pub(crate) fn actor(&self, key: ActorKey) -> Option<Arc<dyn AnyActor>> {
@@ -193,6 +214,11 @@ impl Hub {
     /// No actor gets a lease any more: those that wait for one, to be dropped without the lock.
     pub(crate) fn stop_placing(&mut self) -> Vec<Arc<dyn AnyActor>> {
         self.placing.values_mut().flat_map(std::mem::take).collect()
+    }
+
+    /// The same for those of one class.
+    pub(crate) fn stop_placing_of(&mut self, class: ClassId) -> VecDeque<Arc<dyn AnyActor>> {
+        self.placing.remove(&class).unwrap_or_default()
     }
 
     /// The class of the lease that an actor waits for.

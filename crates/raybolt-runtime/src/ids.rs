@@ -1,4 +1,4 @@
-//! Ids as users see them: `task-1f`, `object-2a.3`, `actor-5`, `get-7`.
+//! Ids as users see them: `task-1f`, `object-2a.3`, `actor-5`, `group-1`, `get-7`.
 //!
 //! A key of the machines is a place and how often that place was used before. Both are written in hex;
 //! the second only where it is not zero.
@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use raybolt_core::calls::owner::{ActorKey, ObjectKey, TaskKey};
+use raybolt_core::calls::scheduler::GroupKey;
 use slotmap::{Key, KeyData};
 
 /// What an id names.
@@ -15,6 +16,8 @@ pub(crate) enum Id {
     Task(TaskKey),
     Object(ObjectKey),
     Actor(ActorKey),
+    /// A placement group.
+    Group(GroupKey),
     /// A thread or task that waits in a `get`.
     Get(u64),
 }
@@ -29,6 +32,7 @@ impl fmt::Display for Id {
             Id::Task(key) => write_key(f, "task", key.data()),
             Id::Object(key) => write_key(f, "object", key.data()),
             Id::Actor(key) => write_key(f, "actor", key.data()),
+            Id::Group(key) => write_key(f, "group", key.data()),
             Id::Get(number) => write!(f, "get-{number:x}"),
         }
     }
@@ -43,6 +47,7 @@ impl FromStr for Id {
             "task" => Ok(Id::Task(parse_key(number)?.into())),
             "object" => Ok(Id::Object(parse_key(number)?.into())),
             "actor" => Ok(Id::Actor(parse_key(number)?.into())),
+            "group" => Ok(Id::Group(parse_key(number)?.into())),
             "get" => Ok(Id::Get(parse_hex(number)?)),
             _ => Err(NotAnId),
         }
@@ -86,7 +91,8 @@ mod tests {
         let second = keys.insert(());
         assert_eq!(Id::Task(first).to_string(), "task-1");
         assert_eq!(Id::Task(second).to_string(), "task-1.1");
-        for id in [Id::Task(first), Id::Task(second), Id::Get(31)] {
+        let group = Id::Group(KeyData::from_ffi(1 << 32 | 3).into());
+        for id in [Id::Task(first), Id::Task(second), Id::Get(31), group] {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
         let object: ObjectKey = KeyData::from_ffi(u64::MAX).into();

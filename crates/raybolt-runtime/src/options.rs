@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use raybolt_core::calls::scheduler::{CPU, Demand, GPU};
+use raybolt_core::calls::scheduler::{CPU, Demand, GPU, MEMORY};
 
 use crate::error::{Error, Kind, TaskError};
+use crate::group::{Membership, PlacementGroup};
 
 /// Whether a failure is worth another attempt.
 pub type RetryOn = Arc<dyn Fn(&TaskError) -> bool + Send + Sync>;
@@ -35,6 +36,7 @@ pub(crate) struct Set {
     /// The deadline as a time, and how long it was given; set when the task is submitted.
     pub(crate) until: Option<(Instant, Duration)>,
     pub(crate) strategy: Strategy,
+    pub(crate) group: Option<Membership>,
     pub(crate) stream_buffer: Option<usize>,
     pub(crate) error: Option<Error>,
 }
@@ -61,6 +63,17 @@ impl TaskOptions {
                 set.error = Some(Error::new(Kind::Invalid(error.to_string())));
             }
         })
+    }
+
+    /// Bytes of memory that the task holds; none by default. They are counted, not enforced.
+    pub fn memory(self, bytes: usize) -> Self {
+        self.resource(MEMORY, bytes as f64)
+    }
+
+    /// Runs it on what a placement group has set aside: in one bundle, which count from 0, or in any.
+    pub fn placement_group(self, group: &PlacementGroup, bundle: Option<usize>) -> Self {
+        let member = Membership::new(group, bundle);
+        self.set(|set| set.group = Some(member))
     }
 
     /// How often the task may be run again; 3 by default.
@@ -111,6 +124,10 @@ impl TaskOptions {
         if let Some(until) = own.into_iter().chain(inherited).min() {
             self.0.get_or_insert_default().until = Some(until);
         }
+    }
+
+    pub(crate) fn group(&self) -> Option<&Membership> {
+        self.settings().and_then(|set| set.group.as_ref())
     }
 
     pub(crate) fn until(&self) -> Option<(Instant, Duration)> {

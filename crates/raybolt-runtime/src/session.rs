@@ -12,6 +12,7 @@
 //!   told so, and free nothing.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -19,9 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use raybolt_core::calls::kinds::{self, Devices};
 use raybolt_core::calls::owner::{Attempt, Cancel, ObjectKey, Retry, Target, TaskKey};
 use raybolt_core::calls::queue::CallerId;
-use raybolt_core::calls::scheduler::{CPU, Demand, GPU, LeaseKey, UNIT};
+use raybolt_core::calls::scheduler::{CPU, Demand, GPU, LeaseKey, MEMORY, UNIT, display_amount};
 use raybolt_wire::Value;
 use serde::Serialize;
 use slotmap::KeyData;
@@ -34,6 +36,7 @@ use crate::failures::{FailureReport, Failures};
 use crate::hub::{Claimed, Hub, Todo};
 use crate::job::{Began, Ended};
 use crate::lease::Server;
+use crate::machine;
 use crate::names::Names;
 use crate::object::{AnyObject, ObjectRef};
 use crate::pool::{self, Pool};
@@ -65,6 +68,7 @@ static CHANGE: Mutex<()> = Mutex::new(());
 pub struct Builder {
     cpus: Option<f64>,
     gpus: f64,
+    memory: Option<usize>,
     resources: Vec<(String, f64)>,
     worker_threads: Option<usize>,
     object_store_memory: Option<usize>,
@@ -143,7 +147,7 @@ pub struct MemoryReport {
 /// One resource of the node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ResourceReport {
-    /// `CPU`, `GPU` or a name given to [`Builder::resource`].
+    /// `CPU`, `GPU`, `memory` in bytes, or a name given to [`Builder::resource`].
     pub name: String,
     /// How much there is.
     pub total: f64,
@@ -166,6 +170,13 @@ impl Builder {
     /// GPUs that tasks may hold together; none by default.
     pub fn num_gpus(mut self, count: usize) -> Self {
         self.gpus = count as f64;
+        self
+    }
+
+    /// Bytes of memory that tasks may hold together; as many as the machine, or the control group that the
+    /// process runs in, has. They are counted, not enforced.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = Some(bytes);
         self
     }
 
@@ -217,17 +228,22 @@ impl Builder {
             start::serve(&invitation);
         }
         let invalid = |message: String| Error::new(Kind::Invalid(message));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let memory = self.memory.map_or_else(machine::memory_limit, |bytes| bytes as u64);
         let mut total = Demand::default();
         let named = self.resources.iter().map(|(name, amount)| (name.as_str(), *amount));
-        let basic = [(CPU, self.cpus.unwrap_or(cores as f64)), (GPU, self.gpus)];
-        for (name, amount) in basic.into_iter().chain(named) {
+        let cpus = self.cpus.unwrap_or_else(|| machine::cpus() as f64);
+        let basic = [(CPU, cpus), (GPU, self.gpus)];
+        let memory = (memory != u64::MAX).then_some((MEMORY, memory as f64));
+        for (name, amount) in basic.into_iter().chain(memory).chain(named) {
             total.set(name, amount).map_err(|error| invalid(error.to_string()))?;
         }
         if self.gpus > GPUS_MAX as f64 {
             let message = format!("`num_gpus` must be at most {GPUS_MAX}, not {}", self.gpus);
             return Err(invalid(message));
         }
+        let visible = std::env::var(kinds::VISIBLE_DEVICES).ok();
+        Devices::new(self.gpus as usize, visible.as_deref())
+            .map_err(|error| invalid(error.to_string()))?;
         let cpus = (total.amount(CPU) / UNIT) as usize;
         let width = self.worker_threads.unwrap_or(cpus.clamp(1, THREADS_MAX));
         if width == 0 || width > THREADS_MAX {
@@ -273,8 +289,8 @@ impl SessionGuard {
     }
 }
 
-impl std::fmt::Debug for SessionGuard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SessionGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SessionGuard({})", self.0.epoch)
     }
 }
@@ -352,6 +368,14 @@ pub fn memory() -> Result<MemoryReport> {
             threads,
         }
     })
+}
+
+/// `CPU: 4`, `memory: 8192 MiB`
+impl fmt::Display for ResourceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = (self.total * UNIT as f64) as i64;
+        write!(f, "{}: {}", self.name, display_amount(&self.name, units))
+    }
 }
 
 /// The node's resources.
@@ -483,16 +507,23 @@ impl Session {
                 Todo::Place(actor, lease) => actor.place(lease),
                 Todo::CallReady(actor, task) => actor.argument_ready(task),
                 Todo::CallFailed(actor, task) => actor.cancel(task, None),
+                Todo::Refuse(task, attempt, job, error) => {
+                    job.fail(Some(error));
+                    left.extend(self.end_failed(task, attempt));
+                }
                 Todo::Fail(task, job) => {
                     job.fail(None);
-                    let mut hub = self.lock();
-                    hub.owner.finished(task, 0, false);
-                    let more = hub.settle();
-                    drop(hub);
-                    left.extend(more);
+                    left.extend(self.end_failed(task, 0));
                 }
             }
         }
+    }
+
+    /// Reports a task whose objects have their errors; says what is to be done now.
+    fn end_failed(&self, task: TaskKey, attempt: Attempt) -> Vec<Todo> {
+        let mut hub = self.lock();
+        hub.owner.finished(task, attempt, false);
+        hub.settle()
     }
 
     /// Tells the owner how an attempt ended, within a visit to the hub.

@@ -86,7 +86,7 @@ pub use raybolt_topology as topology;
 pub use array::Array;
 /// Runs a session around the body of `main`, which may be `async`.
 ///
-/// Takes `num_cpus`, `num_gpus`, `worker_threads` and `resources(name = amount, ..)`, as [`Builder`]
+/// Takes `num_cpus`, `num_gpus`, `memory`, `worker_threads` and `resources(name = amount, ..)`, as [`Builder`]
 /// has them. Without a session the program says why and ends.
 ///
 /// ```
@@ -103,15 +103,15 @@ pub use raybolt_macros::main;
 /// # On a function
 /// The function stays as it is. Beside it comes a struct of its name, with
 /// - `f::remote(args)`, which calls it as a task and returns references to what it will return;
-/// - `f::options()`, a builder for another way to run it (`num_cpus`, `num_gpus`, `resource`,
-///   `max_retries`, `retry_on`, `name`, `deadline`, `strategy`, `stream_buffer`), which ends in
-///   `.remote(args)`.
+/// - `f::options()`, a builder for another way to run it (`num_cpus`, `num_gpus`, `memory`, `resource`,
+///   `placement_group`, `max_retries`, `retry_on`, `name`, `deadline`, `strategy`, `stream_buffer`), which
+///   ends in `.remote(args)`.
 ///
 /// An argument is a value or an [`ObjectRef`] to one. A parameter `&T` lends what was passed: nothing is
 /// copied. A `Result` fails the task with its error; an `async fn` waits without a thread; an `impl
 /// Iterator` is a stream of objects ([`RefStream`]); generic functions are called with named types.
 ///
-/// The attribute takes the usual options: `num_cpus = 2`, `num_gpus = 1`, `resources(disk = 1.0)`,
+/// The attribute takes the usual options: `num_cpus = 2`, `num_gpus = 1`, `memory = 1 << 30`, `resources(disk = 1.0)`,
 /// `max_retries = 5`, `name = ".."`, and `num_returns = 2`, which makes an object of each part of a
 /// tuple.
 ///
@@ -155,8 +155,9 @@ pub use raybolt_macros::main;
 /// The `impl` stays as it is; its `new` is the constructor, and returns `Self` or a `Result` of it. For
 /// `Counter` come
 /// - `Counter::remote(args)`, which makes an actor and returns a `CounterHandle`;
-/// - `Counter::options()`, a builder for another way to make it (`num_cpus`, `num_gpus`, `resource`,
-///   `name`, `get_if_exists`, `detached`, `max_concurrency`, `max_pending_calls`);
+/// - `Counter::options()`, a builder for another way to make it (`num_cpus`, `num_gpus`, `memory`,
+///   `resource`, `placement_group`, `name`, `get_if_exists`, `detached`, `max_concurrency`,
+///   `max_pending_calls`);
 /// - `Counter::find(name)`.
 ///
 /// The handle has each method that is not private: one with `&mut self` runs alone, those with `&self`
@@ -164,7 +165,7 @@ pub use raybolt_macros::main;
 /// one caller keep their order. `handle.with(CallOptions::new().deadline(..))` calls with options,
 /// `handle.kill()` ends the actor.
 ///
-/// The attribute takes `num_cpus`, `num_gpus`, `resources(..)`, `max_concurrency`, `max_pending_calls`
+/// The attribute takes `num_cpus`, `num_gpus`, `memory`, `resources(..)`, `max_concurrency`, `max_pending_calls`
 /// and `concurrency_groups(io = 2, compute = 4)`; a method belongs to a group with
 /// `#[method(concurrency_group = "io")]`, and returns several objects with `#[method(num_returns = 2)]`.
 ///
@@ -208,6 +209,39 @@ pub use raybolt_runtime::args::{Arg, IntoArg};
 pub use raybolt_runtime::call::{Get, Refs, Split, cancel, get, get_timeout, put, wait};
 pub use raybolt_runtime::error::{Error, Kind, Result, TaskError};
 pub use raybolt_runtime::failures::{FAILURES_MAX, FailureReport};
+/// Asks for a placement group: bundles of resources that are set aside together, for tasks and actors that
+/// need each other.
+///
+/// ```
+/// use raybolt::{Bundle, PlacementStrategy, placement_group, remote};
+/// use std::time::Duration;
+///
+/// #[remote]
+/// fn square(x: u64) -> u64 {
+///     x * x
+/// }
+///
+/// # fn main() -> raybolt::Result<()> {
+/// let _session = raybolt::Builder::new().num_cpus(2.0).start()?;
+/// let bundles = [Bundle::new().num_cpus(1.0), Bundle::new().num_cpus(1.0)];
+/// let group = placement_group(bundles, PlacementStrategy::Pack).name("pair").create()?;
+/// group.wait(Duration::from_secs(10))?;
+/// let first = square::options().placement_group(&group, Some(0)).remote(3);
+/// assert_eq!(raybolt::get(first)?, 9);
+/// group.remove()?;
+/// let error = raybolt::get(square::options().placement_group(&group, None).remote(3)).unwrap_err();
+/// assert_eq!(error.to_string(), "`square` was in placement group `pair`, which was removed");
+///
+/// let apart = [Bundle::new().num_cpus(1.0), Bundle::new().num_cpus(1.0)];
+/// let apart = placement_group(apart, PlacementStrategy::StrictSpread).name("apart").create()?;
+/// let error = raybolt::get(apart.ready()).unwrap_err();
+/// let text = "placement group `apart` can never be placed: it needs 2 nodes, there is 1";
+/// assert_eq!(error.to_string(), text);
+/// # Ok(())
+/// # }
+/// ```
+pub use raybolt_runtime::group::placement_group;
+pub use raybolt_runtime::group::{Bundle, GroupBuilder, PlacementGroup, PlacementStrategy};
 pub use raybolt_runtime::handle::ActorHandle;
 /// What a session does, for those who watch it; what the command `raybolt` shows.
 pub use raybolt_runtime::inspect;

@@ -60,6 +60,21 @@ macro_rules! __task_options {
                 Self(self.0.resource(name, amount))
             }
 
+            /// Bytes of memory that the task holds; none by default. They are counted, not enforced.
+            pub fn memory(self, bytes: usize) -> Self {
+                Self(self.0.memory(bytes))
+            }
+
+            /// Runs it on what a placement group has set aside: in one bundle, which count from 0, or in
+            /// any.
+            pub fn placement_group(
+                self,
+                group: &$crate::PlacementGroup,
+                bundle: ::core::option::Option<usize>,
+            ) -> Self {
+                Self(self.0.placement_group(group, bundle))
+            }
+
             /// How often the task may be run again; 3 by default.
             pub fn max_retries(self, count: u32) -> Self {
                 Self(self.0.max_retries(count))
@@ -133,6 +148,22 @@ macro_rules! __actor_options {
             /// Any other resource that the actor holds as long as it lives.
             pub fn resource(self, name: &str, amount: f64) -> Self {
                 Self(self.0.resource(name, amount))
+            }
+
+            /// Bytes of memory that the actor holds as long as it lives; none by default. They are
+            /// counted, not enforced.
+            pub fn memory(self, bytes: usize) -> Self {
+                Self(self.0.memory(bytes))
+            }
+
+            /// Lives on what a placement group has set aside: in one bundle, which count from 0, or in
+            /// any.
+            pub fn placement_group(
+                self,
+                group: &$crate::PlacementGroup,
+                bundle: ::core::option::Option<usize>,
+            ) -> Self {
+                Self(self.0.placement_group(group, bundle))
             }
 
             /// A name under which others find the actor.

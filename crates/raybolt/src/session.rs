@@ -100,6 +100,13 @@ impl Builder {
         self
     }
 
+    /// Bytes of memory that tasks may hold together; as many as the machine, or the control group that the
+    /// process runs in, has. They are counted, not enforced.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.inner = self.inner.memory(bytes);
+        self
+    }
+
     /// Any other resource that tasks may ask for by name.
     pub fn resource(mut self, name: &str, amount: f64) -> Self {
         self.inner = self.inner.resource(name, amount);
@@ -202,7 +209,7 @@ impl fmt::Display for Session {
         write!(f, "raybolt {} in one process: ", env!("CARGO_PKG_VERSION"))?;
         let resources = session::resources().unwrap_or_default();
         for resource in &resources {
-            write!(f, "{}: {}, ", resource.name, resource.total)?;
+            write!(f, "{resource}, ")?;
         }
         if resources.iter().all(|resource| resource.name != "GPU") {
             write!(f, "GPU: 0, ")?;

@@ -22,7 +22,7 @@ fn counted(place: &str) {
 }
 
 fn node() -> Builder {
-    Builder::new().num_cpus(4.0).num_gpus(2).resource("disk", 1.0)
+    Builder::new().num_cpus(4.0).num_gpus(2).memory(1 << 30).resource("disk", 1.0)
 }
 
 #[test]
@@ -142,7 +142,40 @@ fn what_no_node_has_is_an_error_at_once() {
     let text =
         "`counted` can never run: it needs tape: 0.5, the largest node has 0 (`Builder::resource`)";
     assert_eq!(error(counted::options().resource("tape", 0.5).remote("never")), text);
+    let text = "`counted` can never run: it needs memory: 2048 MiB, the largest node has 1024 MiB \
+                (`Builder::memory`)";
+    assert_eq!(error(counted::options().memory(2 << 30).remote("never")), text);
     assert_eq!(count("never"), 0);
+}
+
+#[test]
+fn a_task_that_can_never_run_stays_visible() -> Result<()> {
+    let _session = session_with(node());
+    drop(counted::options().num_gpus(3.0).remote("never"));
+    let last =
+        raybolt::errors()?.pop().expect("it is remembered, though nobody looked at its result");
+    assert_eq!((last.kind, &*last.error.task), ("unschedulable", "counted"));
+    let text =
+        "`counted` can never run: it needs GPU: 3, the largest node has 2 (`Builder::num_gpus`)";
+    assert_eq!(last.error.message, text);
+    Ok(())
+}
+
+#[remote(memory = 512 << 20)]
+fn large() {}
+
+#[test]
+fn memory_is_counted_as_other_resources_are() -> Result<()> {
+    let _session = session_with(node());
+    let first = held::options().memory(768 << 20).remote("memory");
+    await_in("memory", 1);
+    let second = large::remote();
+    let text = get_timeout(&second, NOT_LONG).unwrap_err().to_string();
+    let because = "`large` needs memory: 512 MiB (256 MiB of 1024 MiB free); ";
+    assert!(text.contains(because), "{text}");
+    let_out("memory");
+    get((first, second))?;
+    Ok(())
 }
 
 #[test]
@@ -160,13 +193,19 @@ fn amounts_must_make_sense() {
 #[test]
 fn the_report_tells_what_is_free() -> Result<()> {
     let _session = session_with(node());
-    let task = held::options().num_cpus(1.5).resource("disk", 0.25).remote("report");
+    let task =
+        held::options().num_cpus(1.5).memory(256 << 20).resource("disk", 0.25).remote("report");
     await_in("report", 1);
     let report =
         |name: &str, total, available| ResourceReport { name: name.into(), total, available };
     let mut reports = resources()?;
     reports.sort_by(|a, b| a.name.cmp(&b.name));
-    let expected = [report("CPU", 4.0, 2.5), report("GPU", 2.0, 2.0), report("disk", 1.0, 0.75)];
+    let expected = [
+        report("CPU", 4.0, 2.5),
+        report("GPU", 2.0, 2.0),
+        report("disk", 1.0, 0.75),
+        report("memory", f64::from(1 << 30), f64::from(768 << 20)),
+    ];
     assert_eq!(reports, expected);
     let_out("report");
     get(&task)

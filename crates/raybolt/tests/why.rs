@@ -353,7 +353,7 @@ fn what_is_no_id_and_what_nobody_has_are_told_apart() -> Result<()> {
     let error = |id: &str| why(Some(id)).unwrap_err().to_string();
     assert_eq!(
         error("pingu"),
-        "`pingu` is no id: they look like task-1f, object-2a, actor-5 or get-7"
+        "`pingu` is no id: they look like task-1f, object-2a, actor-5, group-1 or get-7"
     );
     let text = error("object-11");
     assert!(text.contains("was freed, or never was; did you mean `object-1`?"), "{text}");

@@ -6,18 +6,19 @@ use std::sync::{Arc, Weak};
 use std::time::UNIX_EPOCH;
 
 use raybolt_core::calls::owner::{ObjectView, Progress, Target, TaskKey, TaskView};
-use raybolt_core::calls::scheduler::UNIT;
+use raybolt_core::calls::scheduler::{GroupState, GroupView, UNIT};
 use slotmap::Key;
 
 use super::reports::{
     ActorReport, ErrorReport, List, Memory, ObjectReport, PlacementGroupReport, Resource, Status,
     TaskCounts, TaskFilter, TaskReport, TaskState, ThreadReport, WorkerReport,
 };
-use super::{CHUNK, LOOKED_AT_MAX};
+use super::{CHUNK, LOOKED_AT_MAX, why};
 use crate::actor::{ActorState, AnyActor, CallView, RunningCall};
 use crate::clock::coarse_ms;
 use crate::desk::{self, AtWork};
 use crate::error::Result;
+use crate::group;
 use crate::hub::Hub;
 use crate::ids::Id;
 use crate::job::Job;
@@ -144,8 +145,31 @@ pub fn workers() -> Result<Vec<WorkerReport>> {
 ///
 /// # Errors
 /// Without a session.
-pub fn placement_groups(_limit: usize) -> Result<List<PlacementGroupReport>> {
-    session::with(|_| List { items: Vec::new(), total: 0, is_cut: false })
+pub fn placement_groups(limit: usize) -> Result<List<PlacementGroupReport>> {
+    session::with(|session| {
+        let hub = session.lock();
+        let groups = hub.scheduler.groups();
+        let total = groups.count();
+        let items = hub.scheduler.groups().take(limit).map(|group| group_report(&hub, &group));
+        List { items: items.collect(), total, is_cut: false }
+    })
+}
+
+fn group_report(hub: &Hub, group: &GroupView<'_>) -> PlacementGroupReport {
+    let (state, because) = match group.state {
+        GroupState::Ready => ("ready", None),
+        GroupState::Pending => ("waiting", Some(why::group_lacks(hub, group.key))),
+        GroupState::Never(why) => ("never", Some(why.to_string())),
+    };
+    PlacementGroupReport {
+        id: Id::Group(group.key).to_string(),
+        name: (!group.name.is_empty()).then(|| group.name.to_owned()),
+        state: state.to_owned(),
+        because,
+        leases: hub.scheduler.leases_in(group.key).count(),
+        strategy: group.strategy.to_string(),
+        bundles: group.bundles.iter().map(group::amounts).collect(),
+    }
 }
 
 /// What failed lately, newest first.
@@ -212,6 +236,10 @@ pub(super) fn known(session: &Session, id: Id) -> Vec<String> {
         Id::Actor(_) => {
             let actors = hub.actors.keys().take(KNOWN_MAX);
             actors.map(|actor| Id::Actor(actor).to_string()).collect()
+        }
+        Id::Group(_) => {
+            let groups = hub.scheduler.groups().take(KNOWN_MAX);
+            groups.map(|group| Id::Group(group.key).to_string()).collect()
         }
         Id::Get(_) => waits.iter().map(|wait| Id::Get(wait.number).to_string()).collect(),
     }

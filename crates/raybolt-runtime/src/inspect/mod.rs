@@ -32,6 +32,7 @@ fn unknown(session: &Session, id: Id) -> String {
         Id::Task(_) => ("has ended, or never was", "tasks"),
         Id::Object(_) => ("was freed, or never was", "objects"),
         Id::Actor(_) => ("is gone, or never was", "actors"),
+        Id::Group(_) => ("was removed, or never was", "placement-groups"),
         Id::Get(_) => ("waits no longer, or never did", "tasks"),
     };
     let known = lists::known(session, id);

@@ -210,9 +210,13 @@ pub struct PlacementGroupReport {
     pub id: String,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// `waiting`, `ready` or `removed`.
+    /// `waiting`, `ready`, or `never` if it can never be placed.
     pub state: String,
-    /// How its bundles are to be placed.
+    /// What it waits for, or why it can never be placed.
+    pub because: Option<String>,
+    /// How many leases of tasks and actors are cut from it.
+    pub leases: usize,
+    /// How its bundles are to be placed: `pack`, `spread`, `strict pack` or `strict spread`.
     pub strategy: String,
     /// What each bundle holds.
     pub bundles: Vec<Vec<(String, f64)>>,
@@ -223,7 +227,7 @@ pub struct PlacementGroupReport {
 pub struct ErrorReport {
     /// When it was noticed, in milliseconds since 1970.
     pub unix_ms: u64,
-    /// `panic` or `task`.
+    /// `panic`, `task`, or `unschedulable` for one that can never run.
     pub kind: String,
     /// The function's or method's name.
     pub task: String,

@@ -17,7 +17,7 @@ use std::fmt;
 
 use raybolt_core::calls::owner::{ActorKey, ClassId, ObjectKey, Progress, Target, TaskKey};
 use raybolt_core::calls::queue::Place;
-use raybolt_core::calls::scheduler::{LeaseView, display_units};
+use raybolt_core::calls::scheduler::{GroupKey, GroupState, GroupView, LeaseView, display_amount};
 use serde::{Deserialize, Serialize};
 
 use super::text::{Duration, plural};
@@ -120,7 +120,7 @@ pub fn why(id: Option<&str>) -> Result<Why> {
     let Some(text) = id else { return session::with(|session| all(session)) };
     let parsed = text.parse().map_err(|_| {
         Error::new(Kind::Invalid(format!(
-            "`{text}` is no id: they look like task-1f, object-2a, actor-5 or get-7"
+            "`{text}` is no id: they look like task-1f, object-2a, actor-5, group-1 or get-7"
         )))
     })?;
     session::with(|session| one(session, parsed))?
@@ -133,11 +133,34 @@ pub(crate) fn because(session: &Session, object: ObjectKey) -> String {
     texts.join("; ")
 }
 
+/// What a placement group that waits lacks, in words.
+pub(super) fn group_lacks(hub: &Hub, key: GroupKey) -> String {
+    let lack = hub.scheduler.group_lacking(key);
+    lack.map_or_else(|| "waits for its turn".into(), |lack| needs(hub, lack))
+}
+
+/// `needs CPU: 2 (1 of 4 free)`
+fn needs(hub: &Hub, (resource, needed, available): (&str, i64, i64)) -> String {
+    let total = hub.scheduler.resources().find(|known| known.0 == resource);
+    format!(
+        "needs {resource}: {} ({} of {} free)",
+        display_amount(resource, needed),
+        display_amount(resource, available.max(0)),
+        display_amount(resource, total.map_or(0, |known| known.1)),
+    )
+}
+
+fn group_name(view: &GroupView<'_>) -> String {
+    let id = Id::Group(view.key);
+    if view.name.is_empty() { id.to_string() } else { format!("{id} `{}`", view.name) }
+}
+
 fn one(session: &Session, id: Id) -> Result<Why> {
     let steps = walk(session, STEPS_MAX, |walk| match id {
         Id::Task(task) => walk.task(task, 0),
         Id::Object(object) => walk.object(object, 0),
         Id::Actor(actor) => walk.actor(actor, 0),
+        Id::Group(group) => walk.group(group, 0),
         Id::Get(number) => walk.get(number, 0),
     });
     match steps.first() {
@@ -332,28 +355,74 @@ impl Walk<'_> {
 
     /// Says which resource is missing for a class, and who holds it; false if none is.
     fn lacks(&mut self, who: &str, id: Option<Id>, class: ClassId, depth: usize) -> bool {
-        let hub = self.hub;
-        let Some((resource, needed, available)) = hub.scheduler.lacking(class) else {
-            return false;
+        let scheduler = &self.hub.scheduler;
+        let group = scheduler.within(class).group();
+        let view = group.and_then(|key| scheduler.group_view(key));
+        if let Some(view) = view.filter(|view| view.state == GroupState::Pending) {
+            let text = format!("{who} waits for its placement group {}", group_name(&view));
+            self.step(depth, Cause::Resource, id, text);
+            self.group(view.key, depth + 1);
+            return true;
+        }
+        let Some((resource, needed, available)) = scheduler.lacking(class) else { return false };
+        let text = match group {
+            None => needs(self.hub, (resource, needed, available)),
+            Some(_) => format!(
+                "needs {resource}: {} (its bundle has {} free)",
+                display_amount(resource, needed),
+                display_amount(resource, available.max(0)),
+            ),
         };
-        let total = hub.scheduler.resources().find(|known| known.0 == resource);
-        let text = format!(
-            "{who} needs {resource}: {} ({} of {} free)",
-            display_units(needed),
-            display_units(available.max(0)),
-            display_units(total.map_or(0, |known| known.1)),
-        );
-        self.step(depth, Cause::Resource, id, text);
-        let holders: Vec<_> = hub.scheduler.holders(resource).take(HOLDERS_MAX + 1).collect();
-        for (lease, units) in holders.iter().take(HOLDERS_MAX) {
-            self.holder(*lease, &format!("{resource}: {}", display_units(*units)), depth + 1);
-        }
-        if holders.len() > HOLDERS_MAX {
-            let more = hub.scheduler.holders(resource).count() - HOLDERS_MAX;
-            let text = format!("and {more} more hold {resource}");
-            self.step(depth + 1, Cause::Holder, None, text);
-        }
+        self.step(depth, Cause::Resource, id, format!("{who} {text}"));
+        self.holders(resource, group, depth + 1);
         true
+    }
+
+    /// Who holds a resource, in a placement group or outside of all.
+    fn holders(&mut self, resource: &str, within: Option<GroupKey>, depth: usize) {
+        let scheduler = &self.hub.scheduler;
+        let is_there = |lease: &LeaseView| lease.bundle.map(|(group, _)| group) == within;
+        let leases: Vec<_> =
+            scheduler.holders(resource).filter(|(lease, _)| is_there(lease)).collect();
+        let groups = scheduler.group_holders(resource).filter(|_| within.is_none());
+        let groups: Vec<_> = groups.collect();
+        for (lease, units) in leases.iter().take(HOLDERS_MAX) {
+            let what = format!("{resource}: {}", display_amount(resource, *units));
+            self.holder(*lease, &what, depth);
+        }
+        for (key, units) in groups.iter().take(HOLDERS_MAX.saturating_sub(leases.len())) {
+            let Some(view) = scheduler.group_view(*key) else { continue };
+            let units = display_amount(resource, *units);
+            let text = format!("placement group {} holds {resource}: {units}", group_name(&view));
+            self.step(depth, Cause::Holder, Some(Id::Group(*key)), text);
+        }
+        let more = (leases.len() + groups.len()).saturating_sub(HOLDERS_MAX);
+        if more > 0 {
+            let text = format!("and {more} more hold {resource}");
+            self.step(depth, Cause::Holder, None, text);
+        }
+    }
+
+    fn group(&mut self, key: GroupKey, depth: usize) {
+        let scheduler = &self.hub.scheduler;
+        let Some(view) = scheduler.group_view(key) else { return };
+        let (name, id) = (format!("placement group {}", group_name(&view)), Some(Id::Group(key)));
+        match (view.state, scheduler.group_lacking(key)) {
+            (GroupState::Ready, _) => {
+                self.step(depth, Cause::Ended, id, format!("{name} is ready"));
+            }
+            (GroupState::Never(why), _) => {
+                let text = format!("{name} can never be placed: it {why}");
+                self.step(depth, Cause::Resource, id, text);
+            }
+            (GroupState::Pending, Some(lack)) => {
+                self.step(depth, Cause::Resource, id, format!("{name} {}", needs(self.hub, lack)));
+                self.holders(lack.0, None, depth + 1);
+            }
+            (GroupState::Pending, None) => {
+                self.step(depth, Cause::Turn, id, format!("{name} waits for its turn"));
+            }
+        }
     }
 
     fn holder(&mut self, lease: LeaseView, what: &str, depth: usize) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raybolt_core::calls::owner::{Submit as Owned, Target};
-use raybolt_core::calls::scheduler::Demand;
+use raybolt_core::calls::scheduler::{Demand, Within};
 use raybolt_wire::work::{self, NotAppended, Outcome, Submit, ToWorker};
 
 use crate::error::{Error, Kind, Result};
@@ -226,7 +226,7 @@ fn start(
         }
         let objects = returned.iter().map(|object| object.clone() as Arc<dyn AnyObject>).collect();
         let replaced = hub.lend_objects(objects, worker.process);
-        let class = hub.class(&name, demand);
+        let class = hub.class(&name, demand, Within::Node);
         let needs: Vec<_> = job.needs.iter().map(|(_, need)| need.key()).collect();
         match class {
             Ok(class) => {
@@ -234,7 +234,7 @@ fn start(
                 let (target, needs) = (Target::Class(class), needs.into_boxed_slice());
                 hub.owner.submit(Owned { target, job, needs, returns, retries });
             }
-            Err(infeasible) => refused = Some((job, Error::unschedulable(&name, &infeasible))),
+            Err(why) => refused = Some((job, Error::refused(&name, &why, None))),
         }
         replaced
     });
