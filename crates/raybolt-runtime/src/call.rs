@@ -125,7 +125,7 @@ pub(crate) fn watch_deadline(
         let late: Vec<_> = late.iter().filter_map(Weak::upgrade).collect();
         let (Some(session), Some(first)) = (session_weak.upgrade(), late.first()) else { return };
         let error = Error::new(Kind::Deadline { task, after });
-        session.cancel(first.key(), &error, || {
+        session.cancel(first.key(), &error, false, || {
             for object in &late {
                 object.fail(error.clone());
             }
@@ -437,6 +437,20 @@ fn split<T>(mut objects: Vec<ObjectRef<T>>, num_returns: usize) -> Split<T> {
 /// # Errors
 /// Without a session.
 pub fn cancel<T: Value>(object: &ObjectRef<T>) -> Result<()> {
+    stop(object, false)
+}
+
+/// The same, but a task that runs in a worker process is stopped whatever it does: the process is
+/// killed. Whatever else runs there runs again, without losing a retry. In one process, and for calls of
+/// actors, it is as [`cancel`].
+///
+/// # Errors
+/// Without a session.
+pub fn cancel_force<T: Value>(object: &ObjectRef<T>) -> Result<()> {
+    stop(object, true)
+}
+
+fn stop<T: Value>(object: &ObjectRef<T>, by_force: bool) -> Result<()> {
     session::with(|session| {
         let Ok(key) = object.key_in(session.epoch) else { return };
         if let Place::Driver(upstream) = &session.place {
@@ -444,7 +458,7 @@ pub fn cancel<T: Value>(object: &ObjectRef<T>) -> Result<()> {
         }
         let task = session.lock().task_name(key);
         let error = Error::new(Kind::Cancelled { task });
-        session.cancel(key, &error, || {
+        session.cancel(key, &error, by_force, || {
             object.0.fail(error.clone());
         });
     })

@@ -17,6 +17,7 @@ use crate::options::{RetryOn, TaskOptions};
 use crate::output::{Cells, Output};
 use crate::panics;
 use crate::processes::code;
+use crate::processes::link::FRAME_MAX;
 use crate::processes::parcel::Unreadable;
 use crate::processes::serve::Incoming;
 
@@ -282,6 +283,16 @@ pub(crate) fn code_of<A: Arguments, O: Output>(
     })
 }
 
+/// Beyond so many bytes in memory a value is longer than any frame, however its numbers are written.
+const RESULT_BYTES_MAX: usize = 16 * FRAME_MAX;
+
+fn too_large(name: &str, bytes: usize) -> Error {
+    let because = format!(
+        "its result has {bytes} bytes, and no more than {FRAME_MAX} go from one process to another; return it in parts, or in a file"
+    );
+    Error::new(Kind::Encode { task: name.into(), because })
+}
+
 /// Runs a task that another process submitted, and answers it.
 pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
     let Incoming { reply, run, body } = incoming;
@@ -313,6 +324,7 @@ pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
     let name = run.name.unwrap_or_else(|| function.name.to_owned());
     let finish = move |ended: &Ended| {
         reply.finish(|out| match ended {
+            Ended::Success(bytes) if *bytes > RESULT_BYTES_MAX => Err(too_large(&name, *bytes)),
             Ended::Success(_) | Ended::Failed => cells.pack(&name, out),
             Ended::Retry { error, .. } => Err(error.clone()),
         });

@@ -55,6 +55,8 @@ const THREADS_MAX: usize = 32_768;
 const GPUS_MAX: usize = 65_536;
 /// How long a worker process may take from its start to its driver.
 const START_TIME: Duration = Duration::from_secs(10);
+/// How long a task in a worker process may run on after its deadline.
+const GRACE: Duration = Duration::from_secs(5);
 /// How long a session that ends waits for user code to return.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 
@@ -75,6 +77,8 @@ pub struct Builder {
     processes: Option<usize>,
     worker_start_time: Option<Duration>,
     log_to_driver: Option<bool>,
+    deadline_grace: Option<Duration>,
+    memory_limit: Option<u64>,
 }
 
 /// Where the tasks of a session run.
@@ -219,6 +223,21 @@ impl Builder {
         self
     }
 
+    /// How long a task may run on after its deadline before its worker process is killed; 5 seconds by
+    /// default. Whatever else runs in that process runs again.
+    pub fn deadline_grace(mut self, time: Duration) -> Self {
+        self.deadline_grace = Some(time);
+        self
+    }
+
+    /// How many bytes this process and its worker processes may use together, what they share aside.
+    /// Beyond that a worker is stopped, with the task that can best be repeated. As the variable
+    /// `RAYBOLT_MEMORY_LIMIT` says by default, or as much as the machine or its control group has.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
     /// Begins the session. In a worker process it serves the driver instead, and never returns.
     ///
     /// # Errors
@@ -259,6 +278,10 @@ impl Builder {
             Some(0) => return Err(invalid("`processes` must be at least 1".into())),
             some => some,
         };
+        let memory_limit = match self.memory_limit {
+            None => start::memory_limit_of_environment()?,
+            some => some,
+        };
         let place = match processes {
             None => Place::Here,
             Some(_) => Place::Workers(Node::start().map_err(|error| start::failed(&error))?),
@@ -271,6 +294,8 @@ impl Builder {
                 threads: width,
                 start_time: self.worker_start_time.unwrap_or(START_TIME),
                 end_time: SHUTDOWN_TIME,
+                grace: self.deadline_grace.unwrap_or(GRACE),
+                memory_limit,
                 shows_logs: self.log_to_driver.unwrap_or_else(start::logs_to_driver),
             };
             if let Err(error) = session.keep_workers(settings) {
@@ -697,7 +722,16 @@ impl Session {
 
     /// Stops the task that makes `object`: one that has not started never will; one that runs is
     /// asked to. Either way whoever waits for the object gets `error`, by way of `fail`.
-    pub(crate) fn cancel(self: &Arc<Self>, object: ObjectKey, error: &Error, fail: impl FnOnce()) {
+    ///
+    /// One that runs in a worker process costs it its life if it does not heed that: at once `by_force`,
+    /// or some time after its deadline.
+    pub(crate) fn cancel(
+        self: &Arc<Self>,
+        object: ObjectKey,
+        error: &Error,
+        by_force: bool,
+        fail: impl FnOnce(),
+    ) {
         let cancel = self.act(|hub| {
             let cancel = hub.owner.cancel(object);
             if let Cancel::Call(_, task) | Cancel::Lent(task) = &cancel {
@@ -718,9 +752,10 @@ impl Session {
                 fail();
                 self.act(|hub| hub.owner.given_up(object));
             }
-            Cancel::Lent(_) => {
+            Cancel::Lent(task) => {
                 fail();
                 self.act(|hub| hub.owner.given_up(object));
+                self.stop_lent(task, error, by_force);
             }
             Cancel::Ended => {}
         }
@@ -739,6 +774,24 @@ impl Session {
     /// An actor runs no calls and never will.
     pub(crate) fn calls_are_over(&self, actor: CallerId) {
         self.stopped.forget(Stop::CallsOf(actor));
+    }
+
+    /// A task that a worker process has is to stop.
+    fn stop_lent(self: &Arc<Self>, task: TaskKey, error: &Error, by_force: bool) {
+        let Place::Workers(node) = &self.place else { return };
+        let grace = match error.kind() {
+            _ if by_force => Some((Duration::ZERO, format!("it was killed, for {error} by force"))),
+            Kind::Deadline { .. } => node.workers.grace().map(|grace| {
+                (grace, format!("it was killed, for {error}, and ran on for {grace:?}"))
+            }),
+            _ => None,
+        };
+        node.workers.stop(self, task, grace);
+    }
+
+    /// The task that runs here is to stop.
+    pub(crate) fn stop_task(&self, task: TaskKey) {
+        self.stopped.add(Stop::Task(task));
     }
 
     /// Whether a task was asked to stop.

@@ -192,7 +192,7 @@ impl<T: Value> Drop for RefStream<T> {
                 let Some(key) = self.channel.hold.key_in(session.epoch) else { return };
                 let task = session.lock().task_name(key);
                 let error = Error::new(Kind::Cancelled { task });
-                session.cancel(key, &error, || {
+                session.cancel(key, &error, false, || {
                     self.channel.fail(error.clone());
                 });
             });

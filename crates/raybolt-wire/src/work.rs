@@ -55,6 +55,11 @@ pub enum ToWorker {
     },
     /// The session ends: end too, when what has begun has ended.
     End,
+    /// Nobody wants this task any more: it need not begin, and may stop if it has.
+    Cancel {
+        /// Which task.
+        task: u64,
+    },
 }
 
 /// One attempt of a task.

@@ -206,7 +206,9 @@ pub use raybolt_macros::main;
 /// ```
 pub use raybolt_macros::remote;
 pub use raybolt_runtime::args::{Arg, IntoArg};
-pub use raybolt_runtime::call::{Get, Refs, Split, cancel, get, get_timeout, put, wait};
+pub use raybolt_runtime::call::{
+    Get, Refs, Split, cancel, cancel_force, get, get_timeout, put, wait,
+};
 pub use raybolt_runtime::error::{Error, Kind, Result, TaskError};
 pub use raybolt_runtime::failures::{FAILURES_MAX, FailureReport};
 /// Asks for a placement group: bundles of resources that are set aside together, for tasks and actors that

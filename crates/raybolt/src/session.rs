@@ -151,6 +151,22 @@ impl Builder {
         self
     }
 
+    /// How long a task may run on after its deadline before its worker process is killed; 5 seconds by
+    /// default. Whatever else runs in that process runs again.
+    pub fn deadline_grace(mut self, time: Duration) -> Self {
+        self.inner = self.inner.deadline_grace(time);
+        self
+    }
+
+    /// How many bytes this process and its worker processes may use together, what they share aside.
+    /// Beyond that a worker is stopped, with the task that can best be repeated. As the variable
+    /// `RAYBOLT_MEMORY_LIMIT` says by default (`512MiB`), or as much as the machine or its control group
+    /// has.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.inner = self.inner.memory_limit(bytes);
+        self
+    }
+
     /// What goes to the log: warnings and errors by default, or what the variable `RAYBOLT_LOG` says. A
     /// subscriber that the program has installed itself stays.
     pub fn log_level(mut self, level: LogLevel) -> Self {

@@ -5,8 +5,9 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+use std::io::BufRead;
 use std::process::{Command, ExitCode, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raybolt::{Builder, Error, Result, remote};
 
@@ -60,6 +61,57 @@ fn goes_too_deep(x: u64) -> u64 {
     deeper(x)
 }
 
+#[remote]
+fn runs_for_ever() -> u64 {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[remote]
+fn waits_until_it_is_cancelled() -> u64 {
+    while !raybolt::is_cancelled() {
+        std::thread::yield_now();
+    }
+    1
+}
+
+#[remote]
+fn fills_memory(mib: usize) -> usize {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    while kept.len() < mib {
+        kept.push(vec![kept.len() as u8 | 1; 1 << 20]);
+        // Slowly enough for whoever watches.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    kept.len()
+}
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+struct Unreadable(u64);
+
+impl<'de> serde::Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("nobody can read this"))
+    }
+}
+
+#[remote]
+fn takes_what_cannot_be_read(it: Unreadable) -> u64 {
+    it.0
+}
+
+#[remote]
+fn returns_much(bytes: usize) -> String {
+    // Fresh pages of zeros, which nobody has touched.
+    String::from_utf8(vec![0; bytes]).unwrap()
+}
+
+#[remote]
+fn own_pid() -> u32 {
+    std::process::id()
+}
+
 type Case = (&'static str, fn());
 
 const CASES: &[Case] = &[
@@ -70,6 +122,13 @@ const CASES: &[Case] = &[
     ("kill -9", a_kill),
     ("a stack that overflows", an_overflow),
     ("a task that waits behind one that dies loses nothing", the_innocent),
+    ("an endless loop with a deadline", an_endless_loop),
+    ("an endless loop that is cancelled by force", a_cancel_by_force),
+    ("a task that heeds a cancel costs nobody anything", a_cancel_that_is_heeded),
+    ("memory until the limit", memory_until_the_limit),
+    ("an argument that cannot be decoded", an_unreadable_argument),
+    ("a result of 3 GiB", a_result_of_3_gib),
+    ("a driver that is killed in mid-call", a_killed_driver),
     ("a worker that never starts", never_starts),
     ("a worker that ends before it starts", ends_at_once),
 ];
@@ -78,7 +137,8 @@ fn main() -> ExitCode {
     if let Ok(part) = std::env::var(PART) {
         return play(&part);
     }
-    let session = Builder::new().processes(1).num_cpus(2.0).log_to_driver(false).start().unwrap();
+    let session = Builder::new().processes(1).num_cpus(2.0).log_to_driver(false);
+    let session = session.deadline_grace(Duration::from_millis(100)).start().unwrap();
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
@@ -169,6 +229,105 @@ fn the_innocent() {
     }
 }
 
+fn an_endless_loop() {
+    let before = get(own_pid::remote()).unwrap();
+    let innocent = waits_until_it_is_cancelled::options().max_retries(0).remote();
+    let endless = runs_for_ever::options().deadline(Duration::from_millis(50)).remote();
+    let error = assert_told(get(endless), &["task `runs_for_ever` did not end within 50ms"]);
+    assert!(error.is_deadline());
+    // The loop has the worker's CPU until the worker is replaced.
+    while get(own_pid::remote()).unwrap() == before {
+        std::thread::yield_now();
+    }
+    raybolt::cancel(&innocent).unwrap();
+    assert!(get(innocent).unwrap_err().is_cancelled(), "it ran again, at no cost");
+}
+
+fn a_cancel_by_force() {
+    let before = get(own_pid::remote()).unwrap();
+    let endless = runs_for_ever::remote();
+    // Most likely it runs by now; if not, it never will.
+    let _ = raybolt::get_timeout(&endless, Duration::from_millis(20));
+    raybolt::cancel_force(&endless).unwrap();
+    assert!(get(endless).unwrap_err().is_cancelled());
+    while get(own_pid::remote()).unwrap() == before {
+        std::thread::yield_now();
+    }
+}
+
+fn a_cancel_that_is_heeded() {
+    let before = get(own_pid::remote()).unwrap();
+    let patient = waits_until_it_is_cancelled::remote();
+    let _ = raybolt::get_timeout(&patient, Duration::from_millis(20));
+    raybolt::cancel(&patient).unwrap();
+    assert!(get(patient).unwrap_err().is_cancelled());
+    assert_eq!(get(own_pid::remote()).unwrap(), before);
+}
+
+fn memory_until_the_limit() {
+    let output = child("memory");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in [
+        "the worker that ran `fills_memory` is gone: it was stopped before memory ran out",
+        "of the session's 300 MiB were used",
+        "of them by this worker, and `fills_memory`, with 0 retries left, could best be repeated",
+        "`RAYBOLT_MEMORY_LIMIT`",
+        "then 42",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+}
+
+fn an_unreadable_argument() {
+    let object = takes_what_cannot_be_read::remote(Unreadable(1));
+    assert_told(
+        get(object),
+        &["`takes_what_cannot_be_read` got bytes that it cannot read", "`crashes::Unreadable`"],
+    );
+}
+
+fn a_result_of_3_gib() {
+    assert_told(
+        get(returns_much::remote(3 << 30)),
+        &["`returns_much`: its result has 3221225480 bytes", "return it in parts"],
+    );
+}
+
+fn a_killed_driver() {
+    for what in ["runs-for-ever", "idle"] {
+        let mut driver = Command::new(std::env::current_exe().unwrap())
+            .env(PART, what)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufReader::new(driver.stdout.take().unwrap()).lines();
+        let worker: u32 = lines.next().unwrap().unwrap().parse().unwrap();
+        let directory = std::path::PathBuf::from(lines.next().unwrap().unwrap());
+        assert!(directory.join("node.sock").exists());
+        driver.kill().unwrap();
+        driver.wait().unwrap();
+        let until = Instant::now() + LONG;
+        while is_alive(worker) || directory.exists() {
+            assert!(Instant::now() < until, "{what}: {worker} or {directory:?} is left");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Whether there is a process of this number that has not ended; one that has may still be listed.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+/// The directory of the session of this process.
+fn own_directory() -> std::path::PathBuf {
+    let sessions = raybolt_runtime::session_dir::sessions().unwrap();
+    let own = sessions.into_iter().find(|found| found.pid == std::process::id());
+    own.unwrap().path
+}
+
 fn never_starts() {
     let output = child("never-starts");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -215,6 +374,24 @@ fn play(part: &str) -> ExitCode {
             let _session =
                 builder.worker_start_timeout(Duration::from_millis(300)).start().unwrap();
             println!("{}", get(twice::remote(1)).unwrap_err());
+        }
+        "memory" => {
+            let builder = Builder::new().processes(1).log_to_driver(false);
+            let _session = builder.memory_limit(300 << 20).start().unwrap();
+            let filling = fills_memory::options().max_retries(0).remote(2_000);
+            println!("{}", get(filling).unwrap_err());
+            println!("then {}", get(twice::remote(21)).unwrap());
+        }
+        "runs-for-ever" | "idle" => {
+            let _session = Builder::new().processes(1).num_cpus(2.0).start().unwrap();
+            println!("{}", get(own_pid::remote()).unwrap());
+            println!("{}", own_directory().display());
+            if part == "runs-for-ever" {
+                let _ = get(runs_for_ever::remote());
+            }
+            loop {
+                std::thread::park();
+            }
         }
         "ends-at-once" => {
             if is_worker {

@@ -22,7 +22,9 @@ use slotmap::{KeyData, SecondaryMap};
 use crate::error::{Error, Kind};
 use crate::hub::Hub;
 use crate::job::Job;
+use crate::processes::blackbox::BlackBox;
 use crate::processes::keeper::{Order, quoted};
+use crate::processes::monitor::Running;
 use crate::processes::node::{Lent, Workers};
 use crate::session::Session;
 
@@ -97,6 +99,35 @@ impl Workers {
             self.fail(session, fallen, &because);
         }
         was_given
+    }
+
+    /// The tasks that a worker runs.
+    pub(crate) fn running(
+        &self,
+        session: &Session,
+        process: ProcessId,
+        blackbox: Option<&BlackBox>,
+    ) -> Vec<Running> {
+        let Some(worker) = self.worker(process) else { return Vec::new() };
+        let running = {
+            let hands = worker.hands();
+            let orders: Vec<_> =
+                hands.tasks.iter().map(|(task, lent)| (task, lent.lease, lent.order)).collect();
+            let fates = fates(&orders, blackbox.map(BlackBox::running).as_deref());
+            let ran = orders.iter().zip(fates).filter(|(_, fate)| *fate == Fate::Ran);
+            let running = ran.filter_map(|((task, ..), _)| {
+                let lent = hands.tasks.get(*task)?;
+                let (name, since) = (lent.job.name().to_owned(), lent.since);
+                Some(Running { task: *task, name, retries_left: 0, since })
+            });
+            running.collect::<Vec<_>>()
+        };
+        let hub = session.lock();
+        let with_retries = |running: Running| {
+            let retries_left = hub.owner.retries_left(running.task).unwrap_or(0);
+            Running { retries_left, ..running }
+        };
+        running.into_iter().map(with_retries).collect()
     }
 
     /// No worker is to be had: what waits for one fails, and what comes, until one is there.

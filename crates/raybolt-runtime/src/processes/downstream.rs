@@ -29,7 +29,7 @@ impl Session {
         let Ok(object) = self.lent(id) else { return };
         let task = self.lock().task_name(object.key());
         let error = Error::new(Kind::Cancelled { task });
-        self.cancel(object.key(), &error, || {
+        self.cancel(object.key(), &error, false, || {
             object.fail(error.clone());
         });
     }
@@ -248,7 +248,7 @@ fn start(
         session.timer.at(until, move || {
             let (Some(session), Some(first)) = (late.upgrade(), first.upgrade()) else { return };
             let error = Error::new(Kind::Deadline { task: name.clone(), after });
-            session.cancel(first.key(), &error, || {
+            session.cancel(first.key(), &error, false, || {
                 first.fail(error.clone());
             });
         });

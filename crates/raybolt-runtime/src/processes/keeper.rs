@@ -35,12 +35,16 @@ use std::time::{Duration, Instant};
 use raybolt_core::ids::ProcessId;
 use raybolt_wire::door::{Door, Guest, Limits};
 use raybolt_wire::handshake::Role;
+use raybolt_wire::work::ToWorker;
+use slotmap::Key;
 
 use crate::error::Error;
+use crate::machine;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::deaths::{Death, Doom};
 use crate::processes::link::Link;
 use crate::processes::logs::Logs;
+use crate::processes::monitor::{self, Candidate, PERIOD};
 use crate::processes::node::Workers;
 use crate::processes::poll::Poll;
 use crate::processes::spawn::{Spawned, Start, words};
@@ -69,6 +73,10 @@ pub(crate) struct Settings {
     pub(crate) start_time: Duration,
     /// How long one may take to end when it is asked to.
     pub(crate) end_time: Duration,
+    /// How long a task may run on after its deadline.
+    pub(crate) grace: Duration,
+    /// How many bytes this process and its workers may use together.
+    pub(crate) memory_limit: Option<u64>,
     /// Whether the driver shows what they write.
     pub(crate) shows_logs: bool,
 }
@@ -79,9 +87,10 @@ pub(crate) enum Order {
     Welcome(ProcessId, u32, UnixStream),
     /// A worker's link has ended: so will it.
     LinkEnded(ProcessId),
-    /// A worker is to be killed, with a reason, because of what it runs.
-    #[allow(dead_code, reason = "whoever watches memory and deadlines gives it")]
-    Kill(ProcessId, Doom),
+    /// A worker is to be killed if it runs the culprit.
+    KillIfRunning(ProcessId, Doom),
+    /// Tasks lie at workers: keep an eye on memory until none does.
+    Watch,
     /// Somebody waits for a worker, and there is none.
     Wanted,
     /// The session ends.
@@ -90,6 +99,8 @@ pub(crate) enum Order {
 
 /// The way to the keeper's thread.
 pub(crate) struct Keeper {
+    /// How long a task may run on after its deadline.
+    pub(crate) grace: Duration,
     desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -116,6 +127,8 @@ struct Keeping {
     /// Whether somebody waits for a worker although starts fail.
     is_wanted: bool,
     ends_at: Option<Instant>,
+    /// When memory is looked at next.
+    look_at: Option<Instant>,
     door: Door,
     /// Removed last.
     dir: SessionDir,
@@ -149,6 +162,7 @@ impl Keeper {
         let door = Door::open(&dir.socket(), identity, Limits::default(), on_guest)
             .map_err(|error| failed(&error))?;
         let logs = Logs::start(&dir.logs(), settings.shows_logs).map_err(io_failed)?;
+        let grace = settings.grace;
         let mut keeping = Keeping {
             settings,
             desk: desk.clone(),
@@ -161,12 +175,13 @@ impl Keeper {
             start_at: Instant::now(),
             is_wanted: true,
             ends_at: None,
+            look_at: None,
             door,
             dir,
         };
         let thread = std::thread::Builder::new().name("raybolt-keeper".into());
         let thread = thread.spawn(move || keeping.run()).map_err(io_failed)?;
-        Ok(Keeper { desk, thread: Mutex::new(Some(thread)) })
+        Ok(Keeper { grace, desk, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -221,14 +236,18 @@ impl Keeping {
             for process in ended {
                 self.look_after(process);
             }
-            self.kill_late(Instant::now());
+            let now = Instant::now();
+            self.kill_late(now);
+            if self.look_at.is_some_and(|at| at <= now) {
+                self.look_at_memory(now);
+            }
         }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let kills = self.members.values().filter_map(|member| member.kill_at);
         let missing = self.may_start() && self.members.len() < self.settings.workers;
-        kills.chain(missing.then_some(self.start_at)).min()
+        kills.chain(missing.then_some(self.start_at)).chain(self.look_at).min()
     }
 
     fn may_start(&self) -> bool {
@@ -280,16 +299,58 @@ impl Keeping {
                     member.kill_at = Some(member.kill_at.map_or(latest, |at| at.min(latest)));
                 }
             }
-            Order::Kill(process, doom) => {
-                if let Some(member) = self.members.get_mut(&process)
-                    && member.doom.is_none()
-                {
-                    member.doom = Some(doom);
-                    member.spawned.kill();
-                }
-            }
+            Order::KillIfRunning(process, doom) => self.kill_if_running(process, doom),
+            Order::Watch => self.look_at = Some(Instant::now() + PERIOD),
             Order::Wanted => self.is_wanted = true,
             Order::End => self.end_all(),
+        }
+    }
+
+    fn kill_if_running(&mut self, process: ProcessId, doom: Doom) {
+        let Some(member) = self.members.get_mut(&process) else { return };
+        let blackbox = member.spawned.blackbox.as_ref();
+        let culprit = doom.culprit.data().as_ffi();
+        if blackbox.is_some_and(|own| !own.running().contains(&culprit)) {
+            if let Some(session) = self.session.upgrade() {
+                self.workers.look_again(&session, process, doom);
+            }
+        } else if member.doom.is_none() {
+            member.doom = Some(doom);
+            member.spawned.kill();
+        }
+    }
+
+    fn look_at_memory(&mut self, now: Instant) {
+        self.look_at = None;
+        self.workers.unwatch(); // First: what is pushed from now on asks for another look.
+        let Some(session) = self.session.upgrade() else { return };
+        if !self.workers.is_busy() || self.ends_at.is_some() {
+            return;
+        }
+        self.look_at = Some(now + PERIOD);
+        if self.members.values().any(|member| member.doom.is_some()) {
+            return; // What it used is free in a moment.
+        }
+        let own_bytes = |member: &Member| monitor::own_bytes(member.spawned.pid());
+        let used = match self.settings.memory_limit {
+            None => 0,
+            Some(_) => {
+                let of_workers: u64 = self.members.values().map(own_bytes).sum();
+                of_workers + monitor::own_bytes(std::process::id())
+            }
+        };
+        let limit = self.settings.memory_limit;
+        let Some(bound) = monitor::reached(machine::memory(), used, limit) else { return };
+        let candidates = self.members.iter().map(|(process, member)| Candidate {
+            process: *process,
+            bytes: own_bytes(member),
+            tasks: self.workers.running(&session, *process, member.spawned.blackbox.as_ref()),
+        });
+        let Some((process, bytes, task)) = monitor::victim(candidates.collect()) else { return };
+        let because = monitor::because(bound, bytes, &task);
+        if let Some(member) = self.members.get_mut(&process) {
+            member.doom = Some(Doom { culprit: task.task, because, may_repeat: true });
+            member.spawned.kill();
         }
     }
 
@@ -380,7 +441,7 @@ impl Keeping {
         let at = Instant::now() + self.settings.end_time;
         self.ends_at = Some(at);
         for (process, member) in &mut self.members {
-            if member.is_serving && self.workers.ask_to_end(*process) {
+            if member.is_serving && self.workers.tell(*process, &ToWorker::End) {
                 member.kill_at = Some(at);
             } else {
                 member.spawned.kill();

@@ -17,7 +17,8 @@
 //!   for it. [`raw`]: what it keeps without knowing its type. [`lent`]: objects
 //!   that other processes know of.
 //! - [`start`]: how a program finds out that it is a worker. [`keeper`], [`spawn`]: starts and ends.
-//! - [`deaths`], [`blackbox`]: what a death means for tasks. [`logs`]: what workers print.
+//! - [`deaths`], [`blackbox`]: what a death means for tasks. [`stops`], [`monitor`]: why workers are
+//!   killed. [`logs`]: what workers print.
 //! - [`code`]: names of code. [`parcel`]: values on their way.
 
 pub(crate) mod blackbox;
@@ -29,6 +30,7 @@ pub(crate) mod leader;
 pub(crate) mod lent;
 pub(crate) mod link;
 pub(crate) mod logs;
+pub(crate) mod monitor;
 pub(crate) mod node;
 pub mod parcel;
 pub(crate) mod poll;
@@ -36,4 +38,5 @@ pub mod raw;
 pub(crate) mod serve;
 pub(crate) mod spawn;
 pub(crate) mod start;
+pub(crate) mod stops;
 pub(crate) mod upstream;

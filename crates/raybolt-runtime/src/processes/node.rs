@@ -5,6 +5,7 @@
 //!   frame is sent until its answer is taken or the worker is lost.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,7 @@ pub(crate) struct Workers {
     keeper: OnceLock<Keeper>,
     /// Why no worker is to be had, while none is.
     gave_up: Mutex<Option<String>>,
+    is_watched: AtomicBool,
     /// What the node's clock counts from.
     start: Instant,
 }
@@ -53,8 +55,8 @@ pub(crate) struct Worker {
 
 /// What lies at a worker.
 #[derive(Default)]
-struct Hands {
-    tasks: SecondaryMap<TaskKey, Lent>,
+pub(crate) struct Hands {
+    pub(crate) tasks: SecondaryMap<TaskKey, Lent>,
     /// How many it was ever given.
     given: u64,
     is_dead: bool,
@@ -67,6 +69,8 @@ pub(crate) struct Lent {
     class: ClassId,
     /// How many the worker was given before it.
     pub(crate) order: u64,
+    /// When it was sent there.
+    pub(crate) since: Instant,
     pub(crate) job: Box<dyn Job>,
 }
 
@@ -94,6 +98,7 @@ impl Node {
             all: Mutex::default(),
             keeper: OnceLock::new(),
             gave_up: Mutex::default(),
+            is_watched: AtomicBool::new(false),
             start: Instant::now(),
         });
         let (leader, _standby) = Leader::start(workers.clone(), "raybolt-links")?;
@@ -136,6 +141,11 @@ impl Workers {
         }
     }
 
+    /// How long a task may run on after its deadline.
+    pub(crate) fn grace(&self) -> Option<Duration> {
+        self.keeper.get().map(|keeper| keeper.grace)
+    }
+
     /// Why no worker is to be had, while none is.
     pub(crate) fn gave_up(&self) -> MutexGuard<'_, Option<String>> {
         self.gave_up.lock().expect("no thread panics with this lock")
@@ -157,13 +167,34 @@ impl Workers {
         Some(worker)
     }
 
-    /// Asks a worker to end; says whether it was there to be asked.
-    pub(crate) fn ask_to_end(&self, process: ProcessId) -> bool {
-        let Some(worker) = self.all().get(&process).cloned() else { return false };
-        let nothing = |_: &mut Vec<u8>| Ok::<_, Error>(());
-        let asked = worker.link.append(|out| work::append(out, &ToWorker::End, FRAME_MAX, nothing));
-        worker.link.flush();
-        asked.is_some_and(|asked| asked.is_ok())
+    /// A worker that is there.
+    pub(crate) fn worker(&self, process: ProcessId) -> Option<Arc<Worker>> {
+        self.all().get(&process).cloned()
+    }
+
+    /// Which worker has a task, and which attempt of it.
+    pub(crate) fn holder(&self, task: TaskKey) -> Option<(ProcessId, Attempt)> {
+        let workers: Vec<_> = self.all().values().cloned().collect();
+        workers.into_iter().find_map(|worker| {
+            let attempt = worker.hands().tasks.get(task)?.attempt;
+            Some((worker.process, attempt))
+        })
+    }
+
+    /// Whether anything lies at any worker.
+    pub(crate) fn is_busy(&self) -> bool {
+        let workers: Vec<_> = self.all().values().cloned().collect();
+        workers.iter().any(|worker| !worker.hands().tasks.is_empty())
+    }
+
+    /// Whether a lookout is kept while tasks lie at workers; true if this call begins it.
+    fn watch(&self) -> bool {
+        !self.is_watched.load(Ordering::Relaxed) && !self.is_watched.swap(true, Ordering::SeqCst)
+    }
+
+    /// The lookout is over, until the next task is pushed.
+    pub(crate) fn unwatch(&self) {
+        self.is_watched.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn belong_to(&self, session: &Arc<Session>) {
@@ -208,7 +239,7 @@ impl Workers {
                         Self::give_back(session, push.work);
                         continue;
                     };
-                    touched.push((worker, Frames::default()));
+                    touched.push((worker, Frames::new()));
                     touched.len() - 1
                 }
             };
@@ -217,7 +248,7 @@ impl Workers {
             }
         }
         for (worker, frames) in touched {
-            let Frames { bytes, lent, refs } = frames;
+            let Frames { bytes, lent, refs, .. } = frames;
             session.lend_objects(refs, worker.process);
             if let Err(lent) = worker.hold(lent) {
                 session.act(|hub| hub.owner.process_lost(worker.process)); // Of `refs`.
@@ -228,6 +259,9 @@ impl Workers {
             }
             worker.link.append(|out| out.extend_from_slice(&bytes));
             worker.link.flush();
+            if self.watch() {
+                self.keeper_order(Order::Watch);
+            }
         }
     }
 
@@ -366,14 +400,18 @@ impl Source for Arc<Workers> {
 }
 
 /// Tasks on their way to one worker.
-#[derive(Default)]
 struct Frames {
+    since: Instant,
     bytes: Vec<u8>,
     lent: Vec<(TaskKey, Lent)>,
     refs: Vec<Arc<dyn AnyObject>>,
 }
 
 impl Frames {
+    fn new() -> Self {
+        Frames { since: Instant::now(), bytes: Vec::new(), lent: Vec::new(), refs: Vec::new() }
+    }
+
     fn append(&mut self, push: Push) -> Result<(), (Push, Error)> {
         let job = &push.work.job;
         let code = match job.code() {
@@ -406,9 +444,9 @@ impl Frames {
             }
         }
         self.refs.extend(refs);
-        let order = 0; // Until the worker holds it.
+        let (order, since) = (0, self.since); // The order is known when the worker holds it.
         let (class, job) = (push.class, push.work.job);
-        self.lent.push((task, Lent { attempt, lease, class, order, job }));
+        self.lent.push((task, Lent { attempt, lease, class, order, since, job }));
         Ok(())
     }
 }
@@ -443,7 +481,7 @@ impl Worker {
         (std::mem::take(&mut hands.tasks), hands.given > 0)
     }
 
-    fn hands(&self) -> MutexGuard<'_, Hands> {
+    pub(crate) fn hands(&self) -> MutexGuard<'_, Hands> {
         self.hands.lock().expect("no thread panics while it holds what is lent")
     }
 }

@@ -226,6 +226,7 @@ impl Serving {
                 self.upstream().arrived(object, outcome, body);
             }
             ToWorker::End => self.end(),
+            ToWorker::Cancel { task } => self.cancel(task),
         }
     }
 
@@ -253,6 +254,24 @@ impl Serving {
             drop(queue);
         }
         Some(slot)
+    }
+
+    /// Nobody wants a task any more.
+    fn cancel(self: &Arc<Self>, task: u64) {
+        let slots: Vec<_> = self.slots().values().cloned().collect();
+        let waiting = slots.iter().find_map(|slot| {
+            let waiting = &mut slot.queue().waiting;
+            let place = waiting.iter().position(|(run, _)| run.task == task)?;
+            waiting.remove(place)
+        });
+        if let Some((run, _)) = waiting {
+            let reply = Reply { serving: self.clone(), task, attempt: run.attempt };
+            let task = run.name.unwrap_or_else(|| "task".into());
+            drop(reply.refuse(Error::new(Kind::Cancelled { task })));
+            self.link.flush();
+        } else if self.blackbox.as_ref().is_none_or(|own| own.running().contains(&task)) {
+            self.session().stop_task(KeyData::from_ffi(task).into());
+        }
     }
 
     /// The driver asks us to end: what has not begun never will.
@@ -301,7 +320,12 @@ impl Slot {
                     queue.runners -= 1;
                     break;
                 }
-                queue.waiting.pop_front()
+                let next = queue.waiting.pop_front();
+                // Before the lock goes: whoever looks for a task finds it in the queue, or running.
+                if let (Some(entry), Some((run, _))) = (&entry, &next) {
+                    entry.begin(run.task);
+                }
+                next
             };
             let Some((run, body)) = next else {
                 if self.end() {
@@ -313,9 +337,6 @@ impl Slot {
             if *since.get_or_insert(now) + LINGER < now {
                 serving.link.flush();
                 since = Some(now);
-            }
-            if let Some(entry) = &entry {
-                entry.begin(run.task);
             }
             self.run_task(run, &body);
         }
@@ -357,18 +378,21 @@ impl Slot {
                 because: foreign.to_string(),
             })),
         };
-        if let Began::Later(future) = began {
-            let serving = self.serving.clone();
-            let entry = self.serving.blackbox.as_ref().and_then(BlackBox::entry);
-            if let Some(entry) = &entry {
-                entry.begin(task);
-            }
-            self.serving.session().spawn(async move {
-                future.await;
-                serving.link.flush();
-                drop(entry);
-            });
+        let over = move |serving: &Serving| {
+            serving.session().stop_is_over(KeyData::from_ffi(task).into());
+        };
+        let Began::Later(future) = began else { return over(&self.serving) };
+        let serving = self.serving.clone();
+        let entry = serving.blackbox.as_ref().and_then(BlackBox::entry);
+        if let Some(entry) = &entry {
+            entry.begin(task);
         }
+        self.serving.session().spawn(async move {
+            future.await;
+            over(&serving);
+            serving.link.flush();
+            drop(entry);
+        });
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

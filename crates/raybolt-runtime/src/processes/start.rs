@@ -28,6 +28,8 @@ use crate::session_dir::{self, secret_of, socket_of};
 const WORKERS: &str = "RAYBOLT_WORKERS";
 /// Whether the driver shows what workers print.
 const LOG_TO_DRIVER: &str = "RAYBOLT_LOG_TO_DRIVER";
+/// How much memory a session may use.
+const MEMORY_LIMIT: &str = "RAYBOLT_MEMORY_LIMIT";
 /// Tells a worker who it is.
 pub(crate) const WORKER: &str = "RAYBOLT_WORKER";
 /// How long a worker knocks at its driver's door.
@@ -65,6 +67,26 @@ pub(crate) fn processes_of_environment() -> Result<Option<usize>> {
         )))
     };
     count.map(Some).ok_or_else(invalid)
+}
+
+/// What the environment says about memory: bytes, or `512MiB`, or `4GiB`.
+pub(crate) fn memory_limit_of_environment() -> Result<Option<u64>> {
+    let Ok(text) = std::env::var(MEMORY_LIMIT) else { return Ok(None) };
+    let invalid = || {
+        Error::new(Kind::Invalid(format!(
+            "`{MEMORY_LIMIT}` must be a number of bytes, or one with `MiB` or `GiB` behind it, not `{text}`"
+        )))
+    };
+    bytes_in(&text).map(Some).ok_or_else(invalid)
+}
+
+fn bytes_in(text: &str) -> Option<u64> {
+    let (number, unit) = match (text.strip_suffix("MiB"), text.strip_suffix("GiB")) {
+        (Some(number), _) => (number, 1 << 20),
+        (_, Some(number)) => (number, 1 << 30),
+        (None, None) => (text, 1),
+    };
+    number.trim().parse::<u64>().ok()?.checked_mul(unit)
 }
 
 pub(crate) fn logs_to_driver() -> bool {
@@ -156,6 +178,14 @@ fn farewell(because: &str) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_of_memory_are_read() {
+        assert_eq!(bytes_in("123"), Some(123));
+        assert_eq!(bytes_in("512MiB"), Some(512 << 20));
+        assert_eq!(bytes_in("4 GiB"), Some(4 << 30));
+        assert_eq!(["", "GiB", "4GB", "-1", "99999999999GiB"].map(bytes_in), [None; 5]);
+    }
 
     #[test]
     fn an_invitation_is_read_as_it_was_written() {
