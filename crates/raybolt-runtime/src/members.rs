@@ -118,7 +118,7 @@ impl Session {
             let Some(first) = places.first() else { continue };
             let task = self.lock().task_name(first.key());
             let error = Error::group_removed(&task, name);
-            self.cancel(first.key(), &error, || {
+            self.cancel(first.key(), &error, false, || {
                 for place in &places {
                     place.fail(error.clone());
                 }
