@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -34,6 +35,7 @@ use crate::context::{self, Context};
 use crate::error::{Error, Kind, Result};
 use crate::failures::{FailureReport, Failures};
 use crate::hub::{Claimed, Hub, Todo};
+use crate::inspect::serve::Post;
 use crate::job::{Began, Ended};
 use crate::lease::Server;
 use crate::machine;
@@ -76,6 +78,7 @@ pub struct Builder {
     object_store_memory: Option<usize>,
     processes: Option<usize>,
     worker_start_time: Option<Duration>,
+    watchable: Option<bool>,
     log_to_driver: Option<bool>,
     deadline_grace: Option<Duration>,
     memory_limit: Option<u64>,
@@ -106,6 +109,8 @@ pub(crate) struct Session {
     pub(crate) place: Place,
     /// When it began, by the coarse clock.
     pub(crate) started_ms: u64,
+    /// Where watchers knock, if they may and there are no workers.
+    post: Mutex<Option<Post>>,
 }
 
 /// Keeps a session alive; it ends when this is dropped.
@@ -238,6 +243,13 @@ impl Builder {
         self
     }
 
+    /// Whether others of this user may watch the session with the command `raybolt`; by default as the
+    /// variable `RAYBOLT_WATCH` says (`1`), else not. A session over processes can always be watched.
+    pub fn watchable(mut self, is_watchable: bool) -> Self {
+        self.watchable = Some(is_watchable);
+        self
+    }
+
     /// Begins the session. In a worker process it serves the driver instead, and never returns.
     ///
     /// # Errors
@@ -302,6 +314,9 @@ impl Builder {
                 CURRENT.store(None);
                 return Err(error);
             }
+        } else if self.watchable.unwrap_or_else(watchable_by_environment) {
+            let post = Post::open().inspect_err(|_| CURRENT.store(None))?;
+            *session.post() = Some(post);
         }
         Ok(SessionGuard(session))
     }
@@ -312,6 +327,16 @@ impl SessionGuard {
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.0.runtime().block_on(future)
     }
+
+    /// The session's directory, if it was asked to be watchable.
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.0.post().as_ref().map(|post| post.directory().to_owned())
+    }
+}
+
+/// What the environment says about watching.
+fn watchable_by_environment() -> bool {
+    std::env::var_os("RAYBOLT_WATCH").is_some_and(|text| !text.is_empty() && text != "0")
 }
 
 impl fmt::Debug for SessionGuard {
@@ -325,6 +350,8 @@ impl Drop for SessionGuard {
         let _change = CHANGE.lock().expect("no thread panics with this lock");
         self.0.end();
         CURRENT.store(None);
+        // Until now one could see what the end waits for.
+        drop(self.0.post().take());
     }
 }
 
@@ -488,6 +515,7 @@ impl Session {
             stalled: Stalled::default(),
             awaited: Awaited::default(),
             started_ms: coarse_ms(),
+            post: Mutex::default(),
             place,
         })
     }
@@ -514,6 +542,10 @@ impl Session {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().expect("SESS-1: nothing that may panic runs under the hub's lock")
+    }
+
+    fn post(&self) -> MutexGuard<'_, Option<Post>> {
+        self.post.lock().expect("no thread panics with this lock")
     }
 
     /// Does what the machines want done. One failure may lead to many: a list, not a recursion.

@@ -31,11 +31,13 @@
 //!   is taken for stale before its own lock is held.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use raybolt_wire::secret::{Secret, SecretError};
 
 /// How long the address of a socket may be, on the strictest system we know.
 const SOCKET_PATH_MAX: usize = 100;
@@ -52,9 +54,6 @@ const PROGRAM: &str = "program";
 const SOCKET: &str = "node.sock";
 const LOGS: &str = "logs";
 const PREFIX: &str = "session-";
-
-/// What both sides of a link prove to know.
-pub type Secret = [u8; 32];
 
 /// A session's directory, in the hands of its driver; removed when dropped.
 #[derive(Debug)]
@@ -119,12 +118,9 @@ pub enum Error {
         /// The lock.
         path: String,
     },
-    /// The secret is not one.
-    #[error("{path} does not hold the secret of a session")]
-    NoSecret {
-        /// The file.
-        path: String,
-    },
+    /// The secret is not one, or not this user's alone.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -163,11 +159,7 @@ impl SessionDir {
     fn fill(path: &Path, pid: u32) -> Result<Self> {
         let lock = create_file(&path.join(LOCK))?;
         lock.lock().map_err(at(path))?;
-        let mut secret = Secret::default();
-        let random = Path::new("/dev/urandom");
-        File::open(random).and_then(|mut file| file.read_exact(&mut secret)).map_err(at(random))?;
-        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        write(&path.join(SECRET), &hex)?;
+        let secret = Secret::create_file(&path.join(SECRET))?;
         let program = std::env::current_exe().ok();
         let program = program.as_ref().and_then(|path| path.file_name()).unwrap_or_default();
         write(&path.join(PROGRAM), &program.to_string_lossy())?;
@@ -224,24 +216,7 @@ pub fn logs_of(path: &Path) -> PathBuf {
 /// When there is none, or it is not this user's alone.
 pub fn secret_of(path: &Path) -> Result<Secret> {
     check_private(path)?;
-    let file = path.join(SECRET);
-    let no_secret = || Error::NoSecret { path: display(&file) };
-    let mut text = String::new();
-    let opened = File::open(&file).map_err(at(&file))?;
-    // One byte more than there should be shows that there is more.
-    let limit = 2 * size_of::<Secret>() as u64 + 1;
-    opened.take(limit).read_to_string(&mut text).map_err(|_| no_secret())?;
-    let mut secret = Secret::default();
-    let is_hex =
-        text.len() == 2 * secret.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_hex {
-        return Err(no_secret());
-    }
-    for (index, byte) in secret.iter_mut().enumerate() {
-        let digits = &text[2 * index..2 * index + 2];
-        *byte = u8::from_str_radix(digits, 16).map_err(|_| no_secret())?;
-    }
-    Ok(secret)
+    Ok(Secret::read_file(&path.join(SECRET))?)
 }
 
 /// The live sessions of this user, newest first.
@@ -474,23 +449,12 @@ mod tests {
     fn the_secret_is_read_back_by_its_user_alone() {
         let root = Root::new();
         let session = SessionDir::create_in(&root.0).unwrap();
-        assert_eq!(&secret_of(session.path()).unwrap(), session.secret());
+        secret_of(session.path()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!(mode(session.path()), 0o700);
         assert_eq!(mode(&session.path().join(SECRET)), 0o600);
-        let other = SessionDir::create_in(&root.0).unwrap();
-        assert_ne!(session.secret(), other.secret());
-    }
-
-    #[test]
-    fn a_secret_that_is_none_is_refused() {
-        let root = Root::new();
-        let session = SessionDir::create_in(&root.0).unwrap();
-        for text in ["", "00", "zz", &"0".repeat(63), &"0".repeat(65), &"+1".repeat(32)] {
-            fs::write(session.path().join(SECRET), text).unwrap();
-            let error = secret_of(session.path()).unwrap_err().to_string();
-            assert!(error.ends_with("does not hold the secret of a session"), "{error}");
-        }
+        fs::write(session.path().join(SECRET), "0").unwrap();
+        assert!(secret_of(session.path()).is_err());
     }
 
     #[test]

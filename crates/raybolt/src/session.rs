@@ -167,6 +167,14 @@ impl Builder {
         self
     }
 
+    /// Whether others of this user may watch the session with the command `raybolt`, from another
+    /// terminal; by default as the variable `RAYBOLT_WATCH` says (`1`), else not, and nothing listens. A
+    /// session over processes can always be watched.
+    pub fn watchable(mut self, is_watchable: bool) -> Self {
+        self.inner = self.inner.watchable(is_watchable);
+        self
+    }
+
     /// What goes to the log: warnings and errors by default, or what the variable `RAYBOLT_LOG` says. A
     /// subscriber that the program has installed itself stays.
     pub fn log_level(mut self, level: LogLevel) -> Self {
@@ -234,7 +242,10 @@ impl fmt::Display for Session {
             Some(bytes) => write!(f, "store: {bytes} bytes, ")?,
             None => write!(f, "store: as large as memory, ")?,
         }
-        write!(f, "no address: nothing listens")
+        match self.guard.directory() {
+            Some(directory) => write!(f, "address: {}", directory.display()),
+            None => write!(f, "no address: nothing listens"),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ fn items_come_in_order_and_then_none() -> Result<()> {
     assert_eq!(items, [0, 1, 2]);
     assert!(stream.next().is_none() && stream.next().is_none());
     assert_eq!(values(numbers::remote(0, 10_000))?.len(), 10_000);
-    assert_eq!(values(numbers::remote(3, 3))?, []);
+    assert_eq!(values(numbers::remote(3, 3))?, [0; 0]);
     Ok(())
 }
 

@@ -3,21 +3,27 @@
 //! Nothing here changes anything. Lists have a limit and say how many there are beyond it; no report
 //! holds the hub's lock for longer than it takes to look at [`CHUNK`] records (SESS-1).
 
+mod ask;
 pub(crate) mod circle;
 mod lists;
 mod reports;
+pub(crate) mod serve;
 mod text;
+mod watcher;
 pub mod why;
 
+pub use ask::Ask;
 pub use lists::{actors, errors, memory, objects, placement_groups, status, tasks, workers};
 pub use reports::{
-    ActorReport, ErrorReport, List, Memory, ObjectReport, PlacementGroupReport, Status, TaskFilter,
-    TaskReport, TaskState, ThreadReport, WorkerReport,
+    ActorReport, ErrorReport, List, Memory, ObjectReport, PlacementGroupReport, Resource, Status,
+    TaskCounts, TaskFilter, TaskReport, TaskState, ThreadReport, WorkerReport,
 };
+pub use watcher::{WatchError, Watcher};
 pub use why::{Cause, Step, Why, why};
 
 use crate::ids::Id;
 use crate::session::Session;
+pub use crate::session_dir::{Found, logs_of, root, sessions};
 
 /// How many entries a list has if nothing is said.
 pub const LIMIT: usize = 100;

@@ -144,7 +144,7 @@ mod tests {
         let path = format!("/proc/{}/fd/{descriptor}", std::process::id());
         let worker = BlackBox::open(Path::new(&path)).unwrap();
         let (first, second) = (worker.entry().unwrap(), worker.entry().unwrap());
-        assert_eq!(driver.running(), []);
+        assert!(driver.running().is_empty());
         first.begin(7);
         second.begin(8);
         first.begin(9);

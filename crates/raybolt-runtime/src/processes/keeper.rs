@@ -210,8 +210,8 @@ impl Desk {
         let Guest { stream, hello, pid } = guest;
         match hello.role {
             Role::Worker { process } => self.leave(Order::Welcome(process, pid, stream)),
-            // Watchers are answered elsewhere; hosts do not knock.
-            Role::Watcher | Role::Host => {}
+            Role::Watcher => crate::inspect::serve::admit(stream),
+            Role::Host => {} // Hosts do not knock.
         }
     }
 }

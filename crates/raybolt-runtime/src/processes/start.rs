@@ -159,9 +159,9 @@ pub(crate) fn serve(invitation: &Invitation) -> ! {
 }
 
 /// Who takes part in a session on one machine.
-pub(crate) fn identity(secret: &[u8; 32]) -> Identity {
+pub(crate) fn identity(secret: &Secret) -> Identity {
     Identity {
-        secret: Secret::from_bytes(*secret),
+        secret: secret.clone(),
         session: SessionId(0),
         node: NodeId(0),
         epoch: Epoch(0),

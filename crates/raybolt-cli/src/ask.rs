@@ -1,0 +1,98 @@
+//! Commands that ask the session one question and show the answer.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use raybolt::inspect::{
+    ActorReport, Ask, ErrorReport, List as Listed, Memory, ObjectReport, PlacementGroupReport,
+    Status, TaskFilter, TaskReport, Watcher, Why, WorkerReport,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{List, What, show};
+
+pub(crate) fn status(session: &Path, json: bool, out: &mut impl Write) -> Result<()> {
+    let status: Status = asked(session, &Ask::Status)?;
+    print(out, json, &status, |status| show::status(session, status))
+}
+
+pub(crate) fn memory(session: &Path, json: bool, out: &mut impl Write) -> Result<()> {
+    let memory: Memory = asked(session, &Ask::Memory)?;
+    print(out, json, &memory, show::memory)
+}
+
+pub(crate) fn why(
+    session: &Path,
+    id: Option<String>,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let why: Why = asked(session, &Ask::Why { id })?;
+    if why.steps.is_empty() {
+        eprintln!("nobody waits in a `get` or `wait`");
+    }
+    print(out, json, &why, ToString::to_string)
+}
+
+pub(crate) fn list(session: &Path, list: List, json: bool, out: &mut impl Write) -> Result<()> {
+    let List { what, limit, state, name } = list;
+    match what {
+        What::Tasks => {
+            let ask = Ask::Tasks { filter: TaskFilter { state, name }, limit };
+            listed::<TaskReport>(session, &ask, json, out, show::tasks)
+        }
+        What::Actors => {
+            listed::<ActorReport>(session, &Ask::Actors { limit }, json, out, show::actors)
+        }
+        What::Objects => {
+            listed::<ObjectReport>(session, &Ask::Objects { limit }, json, out, show::objects)
+        }
+        What::PlacementGroups => {
+            let ask = Ask::PlacementGroups { limit };
+            listed::<PlacementGroupReport>(session, &ask, json, out, show::placement_groups)
+        }
+        What::Errors => {
+            listed::<ErrorReport>(session, &Ask::Errors { limit }, json, out, show::errors)
+        }
+        What::Workers => {
+            let workers: Vec<WorkerReport> = asked(session, &Ask::Workers)?;
+            print(out, json, &workers, |workers| show::workers(workers))
+        }
+    }
+}
+
+fn listed<T: Serialize + DeserializeOwned>(
+    session: &Path,
+    ask: &Ask,
+    json: bool,
+    out: &mut impl Write,
+    show: fn(&[T]) -> String,
+) -> Result<()> {
+    let list: Listed<T> = asked(session, ask)?;
+    print(out, json, &list, |list| show(&list.items))?;
+    let beyond = list.total.saturating_sub(list.items.len());
+    if beyond > 0 && !json {
+        let at_least = if list.is_cut { "at least " } else { "" };
+        eprintln!("and {at_least}{beyond} more (`--limit`)");
+    }
+    Ok(())
+}
+
+fn asked<T: DeserializeOwned>(session: &Path, ask: &Ask) -> Result<T> {
+    Ok(Watcher::connect(session)?.ask(ask)?)
+}
+
+fn print<T: Serialize>(
+    out: &mut impl Write,
+    json: bool,
+    told: &T,
+    show: impl FnOnce(&T) -> String,
+) -> Result<()> {
+    let text = if json { serde_json::to_string_pretty(told)? } else { show(told) };
+    if !text.is_empty() {
+        writeln!(out, "{text}")?;
+    }
+    Ok(())
+}
