@@ -17,6 +17,7 @@ use crate::options::{RetryOn, TaskOptions};
 use crate::output::{Cells, Output};
 use crate::panics;
 use crate::processes::code;
+use crate::processes::inlet::Inlet;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::parcel::Unreadable;
 use crate::processes::serve::Incoming;
@@ -149,6 +150,10 @@ pub trait Job: Send + Sync {
     fn pack(&self, out: &mut Vec<u8>) -> Result<(), Error>;
     /// What names the task to those who read messages, if it is not its function.
     fn own_name(&self) -> Option<&str>;
+    /// Where items go that a worker sends one by one.
+    fn inlet(&self) -> Option<Arc<dyn Inlet>> {
+        None
+    }
     /// A worker process has answered: `Ok` with the values, or else the error.
     /// `keeps` are the objects that the values refer to.
     fn answered(
@@ -224,7 +229,13 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
     }
 
     fn pack(&self, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.args.pack(self.name(), Form::Values, out)
+        self.args.pack(self.name(), Form::Values, out)?;
+        self.cells.announce(out);
+        Ok(())
+    }
+
+    fn inlet(&self) -> Option<Arc<dyn Inlet>> {
+        self.cells.inlet()
     }
 
     fn own_name(&self) -> Option<&str> {
@@ -307,7 +318,11 @@ pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
     };
     let body_of: fn(A::Held) -> Step<O> = body_of;
     let mut bytes = body;
-    let args = match A::unpack(&mut bytes) {
+    let (cells, refs) = O::pending(0);
+    let outlet = |until| reply.outlet(until);
+    let unpacked = A::unpack(&mut bytes);
+    let connected = unpacked.and_then(|args| cells.connect(&mut bytes, &outlet).map(|()| args));
+    let args = match connected {
         Ok(args) => args,
         Err(error) => {
             let (task, because) = (function.name.into(), error.to_string());
@@ -318,7 +333,6 @@ pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
     if let Some(name) = &run.name {
         options = options.name(name.as_str());
     }
-    let (cells, refs) = O::pending(0);
     let context = reply.context(&run);
     let job = TaskJob { function, args, cells: cells.clone(), run: body_of, options };
     let name = run.name.unwrap_or_else(|| function.name.to_owned());

@@ -17,6 +17,7 @@ use slotmap::{Key, KeyData};
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
 use crate::ids::Id;
+use crate::processes::inlet::Inlet;
 use crate::processes::parcel;
 use crate::processes::raw::Encoded;
 use crate::session::{self, Session};
@@ -305,6 +306,10 @@ pub trait AnyObject: Send + Sync {
     /// The value, or its error, has come from another process; false if one is there already.
     fn arrived(&self, value: Result<Arc<Encoded>>) -> bool;
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    /// Where items go, if it is a stream.
+    fn inlet(self: Arc<Self>) -> Option<Arc<dyn Inlet>> {
+        None
+    }
 }
 
 /// What lies in an object: a value, or bytes that only others know the type of.

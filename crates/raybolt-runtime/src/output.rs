@@ -9,6 +9,8 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::object::{AnyObject, Hold, Lazy, Object, ObjectRef};
 use crate::options::TaskOptions;
+use crate::processes::inlet::Inlet;
+use crate::processes::outlet::Outlet;
 use crate::processes::parcel::{self, Unreadable};
 
 /// What a task returns when it succeeds.
@@ -50,6 +52,29 @@ pub trait Cells: Clone + Send + Sync + 'static {
     #[doc(hidden)]
     #[allow(private_interfaces, reason = "part of no API")]
     fn each(&self, see: &mut dyn FnMut(&Hold, Weak<dyn AnyObject>));
+    /// Appends what a worker has to know of them, before it runs the task.
+    #[doc(hidden)]
+    fn announce(&self, _out: &mut Vec<u8>) {}
+    /// Reads that back, in the worker.
+    #[doc(hidden)]
+    #[allow(private_interfaces, reason = "part of no API")]
+    fn connect(
+        &self,
+        _bytes: &mut &[u8],
+        _outlet: &dyn Fn(u64) -> Arc<Outlet>,
+    ) -> std::result::Result<(), Unreadable> {
+        Ok(())
+    }
+    /// Where items that come one by one go.
+    #[doc(hidden)]
+    fn inlet(&self) -> Option<Arc<dyn Inlet>> {
+        None
+    }
+    /// How many of those may lie there.
+    #[doc(hidden)]
+    fn bound(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// The usual output: one value.

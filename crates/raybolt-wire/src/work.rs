@@ -60,6 +60,15 @@ pub enum ToWorker {
         /// Which task.
         task: u64,
     },
+    /// How many items a generator may send.
+    Room {
+        /// Whose.
+        task: u64,
+        /// Which attempt (WORK-1).
+        attempt: u32,
+        /// The number of the first item that there is no room for; without it nobody wants any.
+        until: Option<u64>,
+    },
 }
 
 /// One attempt of a task.
@@ -126,6 +135,26 @@ pub enum ToDriver {
     CancelObject {
         /// Which.
         object: u64,
+    },
+    /// A generator has made an item; its value is the body.
+    Yielded {
+        /// Whose.
+        task: u64,
+        /// Which attempt (WORK-1).
+        attempt: u32,
+        /// Its number, from 0.
+        index: u64,
+        /// The objects that it refers to.
+        refs: Vec<u64>,
+    },
+    /// A generator waits until there is room for its next item.
+    Stalled {
+        /// Whose.
+        task: u64,
+        /// Which attempt (WORK-1).
+        attempt: u32,
+        /// The item's number.
+        index: u64,
     },
 }
 

@@ -19,12 +19,14 @@
 //! - [`start`]: how a program finds out that it is a worker. [`keeper`], [`spawn`]: starts and ends.
 //! - [`deaths`], [`blackbox`]: what a death means for tasks. [`stops`], [`monitor`]: why workers are
 //!   killed. [`logs`]: what workers print.
+//! - [`inlet`] and [`outlet`]: streams whose generator is in another process.
 //! - [`code`]: names of code. [`parcel`]: values on their way.
 
 pub(crate) mod blackbox;
 pub(crate) mod code;
 pub(crate) mod deaths;
 pub(crate) mod downstream;
+pub mod inlet;
 pub(crate) mod keeper;
 pub(crate) mod leader;
 pub(crate) mod lent;
@@ -32,6 +34,7 @@ pub(crate) mod link;
 pub(crate) mod logs;
 pub(crate) mod monitor;
 pub(crate) mod node;
+pub(crate) mod outlet;
 pub mod parcel;
 pub(crate) mod poll;
 pub mod raw;

@@ -20,6 +20,7 @@ use crate::error::{Error, Kind};
 use crate::hub::{Hub, Work};
 use crate::job::{Ended, Job};
 use crate::object::AnyObject;
+use crate::processes::inlet::Inlet;
 use crate::processes::keeper::{Keeper, Order};
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
@@ -331,6 +332,12 @@ impl Workers {
                 });
             }
             ToDriver::CancelObject { object } => session.cancel_lent(object),
+            ToDriver::Yielded { task, attempt, index, refs } => {
+                self.yielded(session, worker, (task, attempt), index, &refs, body);
+            }
+            ToDriver::Stalled { task, attempt, index } => {
+                self.stalled(worker, (task, attempt), index);
+            }
         }
     }
 
@@ -458,6 +465,13 @@ impl Worker {
             Some(found) if found.attempt == attempt => tasks.remove(task),
             _ => None,
         }
+    }
+
+    /// Where the items of a task that lies here go.
+    pub(crate) fn inlet(&self, task: u64, attempt: Attempt) -> Option<Arc<dyn Inlet>> {
+        let hands = self.hands();
+        let lent = hands.tasks.get(KeyData::from_ffi(task).into())?;
+        if lent.attempt == attempt { lent.job.inlet() } else { None }
     }
 
     /// Tasks are about to be sent (NODE-1); hands them back if the worker is dead.

@@ -31,13 +31,14 @@ use crate::processes::blackbox::BlackBox;
 use crate::processes::code;
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
+use crate::processes::outlet::{Outlet, Outlets};
 use crate::processes::parcel;
 use crate::processes::poll::Poll;
 use crate::processes::upstream::Upstream;
 use crate::session::{Place, Session};
 
 /// How long an answer may wait for others to travel with.
-const LINGER: Duration = Duration::from_micros(100);
+pub(crate) const LINGER: Duration = Duration::from_micros(100);
 
 /// A task as its shell gets it.
 pub(crate) struct Incoming<'a> {
@@ -58,6 +59,7 @@ pub(crate) struct Serving {
     poll: Arc<Poll>,
     pub(crate) link: Link,
     slots: Mutex<HashMap<u64, Arc<Slot>>>,
+    pub(crate) outlets: Outlets,
     /// A slot for the server to run.
     mine: Mutex<Option<Arc<Slot>>>,
     session: OnceLock<Arc<Session>>,
@@ -131,6 +133,11 @@ impl Reply {
         Began::Ended(Ended::Failed)
     }
 
+    /// Where the items of the task go, of which there is room for those below `until`.
+    pub(crate) fn outlet(&self, until: u64) -> Arc<Outlet> {
+        Outlet::open(&self.serving, self.task, self.attempt, until)
+    }
+
     /// What the thread that runs the task knows of it.
     pub(crate) fn context(&self, run: &Run) -> Context {
         let deadline = run.deadline_us.map(|left| Instant::now() + Duration::from_micros(left));
@@ -159,6 +166,7 @@ pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Inf
         link: Link::new(stream, poll.clone(), 0)?,
         poll,
         slots: Mutex::default(),
+        outlets: Outlets::default(),
         mine: Mutex::default(),
         session: OnceLock::new(),
         dir: what.dir.to_owned(),
@@ -227,6 +235,7 @@ impl Serving {
             }
             ToWorker::End => self.end(),
             ToWorker::Cancel { task } => self.cancel(task),
+            ToWorker::Room { task, attempt, until } => self.outlets.room(task, attempt, until),
         }
     }
 
@@ -271,6 +280,7 @@ impl Serving {
             self.link.flush();
         } else if self.blackbox.as_ref().is_none_or(|own| own.running().contains(&task)) {
             self.session().stop_task(KeyData::from_ffi(task).into());
+            self.outlets.stop(task);
         }
     }
 
@@ -278,6 +288,7 @@ impl Serving {
     fn end(&self) {
         self.is_ending.store(true, Ordering::SeqCst);
         self.slots().values().for_each(|slot| slot.queue().waiting.clear());
+        self.outlets.end();
         self.end_if_idle();
     }
 

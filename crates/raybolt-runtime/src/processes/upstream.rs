@@ -137,6 +137,13 @@ impl Upstream {
         object
     }
 
+    /// A reference to a value that has come, which the driver knows by this id.
+    pub(crate) fn have<T: Value>(&self, epoch: u32, id: u64, value: T) -> ObjectRef<T> {
+        let object = ObjectRef::here(epoch, id, value);
+        self.know(id, &object.0, true);
+        object
+    }
+
     /// Somebody waits for an object.
     pub(crate) fn want(&self, id: u64) {
         {

@@ -1,0 +1,409 @@
+//! Streams whose generators run in worker processes.
+//!
+//! A program of its own, since its workers are this very file started again. Places where the driver and
+//! its workers meet are files and sockets in a directory of its own.
+
+#![allow(clippy::print_stdout, reason = "this is a program")]
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use raybolt::{
+    Builder, LogLevel, ObjectRef, RefStream, Result, Session, Value, errors, get, memory, put,
+    remote,
+};
+use serde::{Deserialize, Serialize, Serializer};
+
+type Case = (&'static str, fn(&Session, &Place) -> Result<()>);
+
+const CASES: &[Case] = &[
+    ("items come in order and then none", items_come_in_order),
+    ("items are objects like others", items_are_objects),
+    ("items may refer to objects", items_refer),
+    ("a full stream holds its generator but no cpu", full_stream),
+    ("dropping a stream stops its generator", dropping),
+    ("a generator that nobody wants any more does not begin", not_begun),
+    ("what a generator fails with is its last item", failures),
+    ("another attempt goes on where the last one ended", another_attempt),
+    ("a worker's death costs no item and repeats none", a_death),
+    ("the last item tells of a death without another attempt", a_death_for_good),
+    ("a stream can be awaited", awaited),
+    ("who gives up on an item may ask again", gives_up),
+    ("a deadline ends a stream", a_deadline),
+    ("an item that cannot travel ends the stream", secret_items),
+    ("nothing is left of streams", nothing_is_left),
+];
+
+fn main() -> ExitCode {
+    let builder = Builder::new().processes(2).num_cpus(2.0);
+    let session = builder.log_level(LogLevel::Off).start().expect("the session starts");
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
+    let mut failed = 0;
+    for (name, case) in CASES.iter().filter(|(name, _)| is_wanted(name)) {
+        let place = Place::new(name);
+        let ended = std::panic::catch_unwind(|| case(&session, &place));
+        let word = match &ended {
+            Ok(Ok(())) => "ok".to_owned(),
+            Ok(Err(error)) => format!("FAILED: {error}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        println!("case: {name} ... {word}");
+        failed += usize::from(word != "ok");
+    }
+    failed += usize::from(is_wanted(END) && !the_end(session));
+    println!("{failed} cases failed");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// Where a case and its tasks meet.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let name = name.replace(|c: char| !c.is_alphanumeric(), "-");
+        let dir = std::env::temp_dir().join(format!("streams-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Place(dir)
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn listen(&self, name: &str) -> UnixListener {
+        UnixListener::bind(self.at(name)).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// One more has come to this place.
+fn reach(place: &str) {
+    let file = OpenOptions::new().create(true).append(true).open(place);
+    if let Ok(mut file) = file {
+        file.write_all(b".").unwrap(); // The case may be over.
+    }
+}
+
+/// How many have.
+fn count(place: &str) -> u64 {
+    std::fs::metadata(place).map_or(0, |file| file.len())
+}
+
+/// Comes to the listener at this place, if there is one, and goes on when it hangs up.
+fn pass(place: &str) {
+    if let Ok(mut stream) = UnixStream::connect(place) {
+        drop(stream.read(&mut [0]));
+    }
+}
+
+fn values<T: Value>(stream: RefStream<T>) -> Result<Vec<T>> {
+    stream.map(|item| get(item?)).collect()
+}
+
+fn texts<T: Value + std::fmt::Debug>(stream: RefStream<T>) -> Vec<String> {
+    let text = |item: Result<_>| match item.and_then(get) {
+        Ok(value) => format!("{value:?}"),
+        Err(error) => error.to_string(),
+    };
+    stream.map(text).collect()
+}
+
+#[remote]
+fn numbers(from: u64, to: u64) -> impl Iterator<Item = u64> {
+    from..to
+}
+
+fn items_come_in_order(_: &Session, _: &Place) -> Result<()> {
+    let mut stream = numbers::remote(0, 3);
+    let items: Vec<_> = stream.by_ref().map(|item| get(item?)).collect::<Result<_>>()?;
+    assert_eq!(items, [0, 1, 2]);
+    assert!(stream.next().is_none() && stream.next().is_none());
+    assert_eq!(values(numbers::remote(0, 10_000))?, (0..10_000).collect::<Vec<_>>());
+    let small = numbers::options().stream_buffer(1).remote(0, 100);
+    assert_eq!(values(small)?, (0..100).collect::<Vec<_>>());
+    assert!(values(numbers::remote(3, 3))?.is_empty());
+    Ok(())
+}
+
+#[remote]
+fn double(x: u64) -> u64 {
+    2 * x
+}
+
+fn items_are_objects(_: &Session, _: &Place) -> Result<()> {
+    let doubled: Vec<_> =
+        numbers::remote(1, 4).map(|item| Ok(double::remote(item?))).collect::<Result<_>>()?;
+    assert_eq!(get(&doubled)?, [2, 4, 6]);
+    Ok(())
+}
+
+#[remote]
+fn stored(to: u64) -> impl Iterator<Item = Result<ObjectRef<u64>>> {
+    (0..to).map(put)
+}
+
+fn items_refer(_: &Session, _: &Place) -> Result<()> {
+    let references = values(stored::remote(5))?;
+    assert_eq!(get(&references)?, [0, 1, 2, 3, 4]);
+    Ok(())
+}
+
+/// Endless: tells how many it has made, and when it is dropped.
+struct Source {
+    place: String,
+    made: u64,
+}
+
+impl Iterator for Source {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        self.made += 1;
+        reach(&format!("{}/made", self.place));
+        Some(self.made)
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        pass(&format!("{}/dropped", self.place));
+    }
+}
+
+#[remote]
+fn source(place: String) -> impl Iterator<Item = u64> {
+    Source { place, made: 0 }
+}
+
+fn full_stream(_: &Session, place: &Place) -> Result<()> {
+    let mut stream = source::options().num_cpus(2.0).stream_buffer(3).remote(place.at(""));
+    assert_eq!(get(stream.next().unwrap()?)?, 1);
+    // The CPUs are free when the generator waits for room.
+    assert_eq!(get(double::options().num_cpus(2.0).remote(4))?, 8);
+    let made = count(&place.at("made"));
+    assert!(made <= 1 + 3 + 1, "{made} items were made");
+    assert_eq!(get(stream.next().unwrap()?)?, 2);
+    for taken in 3..100 {
+        assert_eq!(get(stream.next().unwrap()?)?, taken);
+        let made = count(&place.at("made"));
+        assert!(made <= taken + 3 + 1, "{made} items were made, and {taken} taken");
+    }
+    Ok(())
+}
+
+#[remote]
+fn held(place: &str) {
+    pass(place);
+}
+
+fn not_begun(_: &Session, place: &Place) -> Result<()> {
+    let gate = place.listen("gate");
+    let first = held::options().num_cpus(2.0).remote(place.at("gate"));
+    let (held, _) = gate.accept().unwrap();
+    drop(source::options().num_cpus(2.0).remote(place.at("")));
+    drop(held);
+    get(&first)?;
+    get(&double::options().num_cpus(2.0).remote(1))?;
+    assert_eq!(count(&place.at("made")), 0);
+    Ok(())
+}
+
+fn dropping(_: &Session, place: &Place) -> Result<()> {
+    let dropped = place.listen("dropped");
+    let mut stream = source::options().stream_buffer(2).remote(place.at(""));
+    assert!(stream.next().is_some());
+    drop(stream);
+    drop(dropped.accept().unwrap());
+    // One that never waits for room.
+    let mut stream = source::options().stream_buffer(1 << 40).remote(place.at(""));
+    assert!(stream.next().is_some());
+    drop(stream);
+    drop(dropped.accept().unwrap());
+    Ok(())
+}
+
+#[remote]
+fn panics_at(n: u64) -> impl Iterator<Item = u64> {
+    (0..).inspect(move |i| assert!(*i < n, "no further"))
+}
+
+#[remote]
+fn fails_at(n: u64) -> impl Iterator<Item = Result<u64, String>> {
+    (0..).map(move |i| if i < n { Ok(i) } else { Err(format!("not {i}")) })
+}
+
+#[remote]
+fn may_not_begin(well: bool) -> Result<impl Iterator<Item = u64>, String> {
+    if well { Ok(0..2) } else { Err("not at all".into()) }
+}
+
+fn failures(_: &Session, _: &Place) -> Result<()> {
+    let before = errors()?.len();
+    assert_eq!(texts(fails_at::remote(2)), ["0", "1", "task `fails_at` failed: not 2"]);
+    let panicked = texts(panics_at::remote(1));
+    assert_eq!((panicked.len(), &*panicked[0]), (2, "0"));
+    assert!(panicked[1].starts_with("task `panics_at` panicked at "), "{}", panicked[1]);
+    assert!(panicked[1].ends_with(": no further"), "{}", panicked[1]);
+    let named = may_not_begin::options().name("shy").remote(false);
+    assert_eq!(texts(named), ["task `shy` failed: not at all"]);
+    assert_eq!(texts(may_not_begin::remote(true)), ["0", "1"]);
+    assert_eq!(errors()?.len() - before, 3);
+    Ok(())
+}
+
+#[remote]
+fn gets_further(place: String) -> impl Iterator<Item = Result<u64, String>> {
+    reach(&place);
+    let limit = 2 * count(&place);
+    (0..5).map(move |i| if i < limit { Ok(i) } else { Err(format!("not {i} yet")) })
+}
+
+fn another_attempt(_: &Session, place: &Place) -> Result<()> {
+    let stream = gets_further::options().retry_on(|error| error.message.ends_with("yet"));
+    assert_eq!(values(stream.remote(place.at("attempts")))?, [0, 1, 2, 3, 4]);
+    assert_eq!(count(&place.at("attempts")), 3);
+    Ok(())
+}
+
+/// Kills its process when it has made so many items for the first time.
+#[remote]
+fn dies_at(n: u64, place: String) -> impl Iterator<Item = u64> {
+    (0..10).inspect(move |i| {
+        if *i == n && !Path::new(&place).exists() {
+            reach(&place);
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+        }
+    })
+}
+
+fn a_death(_: &Session, place: &Place) -> Result<()> {
+    let stream = dies_at::options().stream_buffer(2).remote(5, place.at("small"));
+    assert_eq!(values(stream)?, (0..10).collect::<Vec<_>>());
+    assert_eq!(count(&place.at("small")), 1);
+    let stream = dies_at::remote(5, place.at("large"));
+    assert_eq!(values(stream)?, (0..10).collect::<Vec<_>>());
+    assert_eq!(count(&place.at("large")), 1);
+    Ok(())
+}
+
+fn a_death_for_good(_: &Session, place: &Place) -> Result<()> {
+    // Read one by one, each item is here before the next one is made.
+    let stream = dies_at::options().max_retries(0).stream_buffer(1).remote(3, place.at("dies"));
+    let texts = texts(stream);
+    let (last, items) = texts.split_last().unwrap();
+    assert!(items.len() >= 2 && items == &["0", "1", "2"][..items.len()], "{items:?}");
+    assert!(last.contains("dies_at") && last.contains("SIGKILL"), "{last}");
+    Ok(())
+}
+
+fn awaited(session: &Session, _: &Place) -> Result<()> {
+    let sum = session.block_on(async {
+        let mut stream = numbers::options().stream_buffer(2).remote(0, 100);
+        let mut sum = 0;
+        while let Some(item) = stream.next_async().await {
+            sum += item?.await?;
+        }
+        Ok::<_, raybolt::Error>(sum)
+    })?;
+    assert_eq!(sum, 4_950);
+    Ok(())
+}
+
+#[remote]
+fn gated(place: String) -> impl Iterator<Item = u64> {
+    (0..2).inspect(move |i| {
+        if *i == 1 {
+            pass(&place);
+        }
+    })
+}
+
+fn gives_up(_: &Session, place: &Place) -> Result<()> {
+    let gate = place.listen("gate");
+    let mut stream = gated::remote(place.at("gate"));
+    assert_eq!(get(stream.next().unwrap()?)?, 0);
+    let (held, _) = gate.accept().unwrap();
+    let error = stream.next_timeout(Duration::from_millis(1)).unwrap().unwrap_err();
+    let text = "the next item of a stream was not there within 1ms (`timeout`): ";
+    assert!(error.to_string().starts_with(text), "{error}");
+    drop(held);
+    assert_eq!(get(stream.next().unwrap()?)?, 1);
+    assert!(stream.next().is_none());
+    Ok(())
+}
+
+fn a_deadline(_: &Session, place: &Place) -> Result<()> {
+    let dropped = place.listen("dropped");
+    let after = Duration::from_millis(20);
+    let mut stream = source::options().stream_buffer(1).deadline(after).remote(place.at(""));
+    drop(dropped.accept().unwrap());
+    let items: Vec<_> = stream.by_ref().collect();
+    let last = items.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(last.to_string(), "task `source` did not end within 20ms (`deadline`)");
+    Ok(())
+}
+
+/// A value that will not be written.
+#[derive(Clone, Deserialize)]
+struct Secret;
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("a secret stays where it is"))
+    }
+}
+
+#[remote]
+fn secrets() -> impl Iterator<Item = Secret> {
+    std::iter::repeat(Secret)
+}
+
+fn secret_items(_: &Session, _: &Place) -> Result<()> {
+    let error = secrets::remote().next().unwrap().unwrap_err();
+    let text = "`secrets`: a value of type `processes_streams::Secret` cannot be serialized: a \
+                secret stays where it is";
+    assert_eq!(error.to_string(), text);
+    Ok(())
+}
+
+fn nothing_is_left(_: &Session, place: &Place) -> Result<()> {
+    assert_eq!(values(numbers::remote(0, 100))?.len(), 100);
+    assert_eq!(values(stored::remote(10))?.len(), 10);
+    let dropped = place.listen("dropped");
+    let mut stream = source::options().stream_buffer(5).remote(place.at(""));
+    assert!(stream.next().is_some());
+    drop(stream);
+    drop(dropped.accept().unwrap());
+    while (memory()?.objects, memory()?.tasks, memory()?.bytes) != (0, 0, 0) {
+        std::thread::yield_now(); // Its last attempt is about to be reported.
+    }
+    Ok(())
+}
+
+const END: &str = "the end of a session ends its streams";
+
+fn the_end(session: Session) -> bool {
+    let place = Place::new(END);
+    let dropped = place.listen("dropped");
+    let mut stream = source::options().stream_buffer(2).remote(place.at(""));
+    assert!(stream.next().is_some());
+    let ending = std::thread::spawn(move || drop(session));
+    drop(dropped.accept().unwrap());
+    ending.join().unwrap();
+    let last = stream.last().unwrap().map(drop).map_err(|error| error.to_string());
+    let is_told = matches!(&last, Err(error) if error.starts_with("the session ended before "));
+    println!("case: {END} ... {}", if is_told { "ok" } else { "FAILED" });
+    is_told
+}
