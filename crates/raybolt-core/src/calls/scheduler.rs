@@ -87,6 +87,8 @@ pub struct Scheduler {
     leases: SlotMap<LeaseKey, Lease>,
     /// Classes that want a lease and groups that want their bundles, each at most once.
     waiting: Turns<Waiter>,
+    /// Empty between two events; kept for its memory.
+    scarce: Scarce,
     effects: VecDeque<Effect>,
     plants: Plants,
 }
@@ -141,6 +143,7 @@ impl Scheduler {
             by_demand: BTreeMap::new(),
             leases: SlotMap::with_key(),
             waiting: Turns::default(),
+            scarce: Scarce::new(),
             effects: VecDeque::new(),
             plants: Plants::NONE,
         }
@@ -267,16 +270,20 @@ impl Scheduler {
     /// SCHED-2: serves those who wait, from the first in turn. Who cannot be served yet keeps its
     /// place, and those behind it may pass, but only with resources it could not use itself.
     fn grant_waiting(&mut self) {
-        while self.grant_next() {}
+        let mut scarce = std::mem::take(&mut self.scarce);
+        while self.grant_next(&mut scarce) {
+            scarce.clear();
+        }
+        scarce.clear();
+        self.scarce = scarce;
     }
 
-    fn grant_next(&mut self) -> bool {
-        let mut scarce = Scarce::new();
+    fn grant_next(&mut self, scarce: &mut Scarce) -> bool {
         let mut place = Place::default();
         while let Some(waiter) = self.waiting.at(&mut place) {
             let served = match waiter {
-                Waiter::Class(class) => self.serve_class(class, &mut scarce),
-                Waiter::Group(group) => self.serve_group(group, &mut scarce),
+                Waiter::Class(class) => self.serve_class(class, scarce),
+                Waiter::Group(group) => self.serve_group(group, scarce),
             };
             match served {
                 Served::Yes { waits_on } => {
@@ -284,9 +291,7 @@ impl Scheduler {
                     return true;
                 }
                 Served::NotYet => place = place.next(),
-                Served::Gone => {
-                    self.waiting.remove(place);
-                }
+                Served::Gone => self.waiting.remove(place),
             }
         }
         false
@@ -309,7 +314,13 @@ impl Scheduler {
                 Served::Yes { waits_on: class.is_waiting }
             }
             None => {
-                let needs = &self.classes[id.0 as usize].needs;
+                let class = &self.classes[id.0 as usize];
+                let needs = &class.needs;
+                if class.within == Within::Node {
+                    let lacks = self.node.lacks(needs).map(|(index, _)| index);
+                    note_scarce(scarce, Source::Node, lacks);
+                    return Served::NotYet;
+                }
                 for (source, stock) in self.sources(id).filter(|(_, stock)| stock.could_fit(needs))
                 {
                     note_scarce(scarce, source, stock.lacks(needs).map(|(index, _)| index));
@@ -338,10 +349,14 @@ impl Scheduler {
 
     /// What a lease of this class can be cut from now without taking what is `scarce`.
     fn source_for(&self, id: ClassId, scarce: &Scarce) -> Option<Source> {
-        let needs = &self.classes[id.0 as usize].needs;
+        let class = &self.classes[id.0 as usize];
+        let needs = &class.needs;
         let is_free = |source| {
             scarce.is_empty() || needs.iter().all(|(index, _)| !scarce.contains(&(source, index)))
         };
+        if class.within == Within::Node {
+            return (is_free(Source::Node) && self.node.fits(needs)).then_some(Source::Node);
+        }
         let mut sources = self.sources(id);
         sources.find(|(source, stock)| stock.fits(needs) && is_free(*source)).map(|found| found.0)
     }
@@ -352,9 +367,12 @@ impl Scheduler {
         let meets = |needs: &Needs| needs.iter().any(|(index, _)| mine.amount(index) > 0);
         self.waiting.iter().any(|waiter| match waiter {
             Waiter::Class(id) => {
-                id != own
-                    && meets(&self.classes[id.0 as usize].needs)
-                    && self.sources(id).any(|(other, _)| other == source)
+                let class = &self.classes[id.0 as usize];
+                let is_there = || match class.within {
+                    Within::Node => source == Source::Node,
+                    _ => self.sources(id).any(|(other, _)| other == source),
+                };
+                id != own && meets(&class.needs) && is_there()
             }
             Waiter::Group(group) => {
                 source == Source::Node

@@ -17,9 +17,13 @@ use crate::ids::JobId;
 #[derive(Debug)]
 pub(super) struct Turns<W> {
     /// A job's line stays when it is empty: most are soon filled again.
-    lines: BTreeMap<JobId, VecDeque<W>>,
-    /// The jobs whose lines are not empty.
-    order: VecDeque<JobId>,
+    lines: Vec<VecDeque<W>>,
+    /// Which line is whose.
+    of_job: BTreeMap<JobId, usize>,
+    /// The lines that are not empty.
+    order: VecDeque<usize>,
+    /// Lines of jobs that have ended.
+    unused: Vec<usize>,
 }
 
 /// A place in the line: which job in turn, and which of its line.
@@ -31,25 +35,32 @@ pub(super) struct Place {
 
 impl<W> Default for Turns<W> {
     fn default() -> Self {
-        Turns { lines: BTreeMap::new(), order: VecDeque::new() }
+        let (lines, of_job, order, unused) =
+            (Vec::new(), BTreeMap::new(), VecDeque::new(), Vec::new());
+        Turns { lines, of_job, order, unused }
     }
 }
 
 impl<W: Copy> Turns<W> {
     /// Waits from now on.
     pub(super) fn push(&mut self, job: JobId, waiter: W) {
-        let line = self.lines.entry(job).or_default();
-        if line.is_empty() {
-            self.order.push_back(job);
+        let line = *self.of_job.entry(job).or_insert_with(|| {
+            self.unused.pop().unwrap_or_else(|| {
+                self.lines.push(VecDeque::new());
+                self.lines.len() - 1
+            })
+        });
+        if self.lines[line].is_empty() {
+            self.order.push_back(line);
         }
-        line.push_back(waiter);
+        self.lines[line].push_back(waiter);
     }
 
     /// Who is at this place, or at the beginning of the next job's line if that is where it ends; moves
     /// the place there.
     pub(super) fn at(&self, place: &mut Place) -> Option<W> {
         loop {
-            let line = &self.lines[self.order.get(place.turn)?];
+            let line = &self.lines[*self.order.get(place.turn)?];
             if let Some(waiter) = line.get(place.position) {
                 return Some(*waiter);
             }
@@ -59,8 +70,7 @@ impl<W: Copy> Turns<W> {
 
     /// Takes out who is at this place; whoever came after is there now.
     pub(super) fn remove(&mut self, place: Place) {
-        let job = self.order[place.turn];
-        let line = self.lines.get_mut(&job).expect("every job in turn has a line");
+        let line = &mut self.lines[self.order[place.turn]];
         line.remove(place.position);
         if line.is_empty() {
             self.order.remove(place.turn);
@@ -71,7 +81,7 @@ impl<W: Copy> Turns<W> {
     /// on.
     pub(super) fn served(&mut self, place: Place, waits_on: bool) {
         let job = self.order.remove(place.turn).expect("a place is that of somebody");
-        let line = self.lines.get_mut(&job).expect("every job in turn has a line");
+        let line = &mut self.lines[job];
         let waiter = line.remove(place.position).expect("a place is that of somebody");
         if waits_on {
             line.push_back(waiter);
@@ -83,13 +93,15 @@ impl<W: Copy> Turns<W> {
 
     /// All who wait, in the order in which they are looked at.
     pub(super) fn iter(&self) -> impl Iterator<Item = W> + '_ {
-        self.order.iter().flat_map(|job| self.lines[job].iter().copied())
+        self.order.iter().flat_map(|line| self.lines[*line].iter().copied())
     }
 
     /// A job has ended, and nobody waits in it.
     pub(super) fn forget(&mut self, job: JobId) {
-        if self.lines.get(&job).is_some_and(VecDeque::is_empty) {
-            self.lines.remove(&job);
+        let line = self.of_job.get(&job).copied();
+        if let Some(line) = line.filter(|line| self.lines[*line].is_empty()) {
+            self.of_job.remove(&job);
+            self.unused.push(line);
         }
     }
 }
