@@ -25,6 +25,34 @@ pub enum Plant {
     SetAsideTwice,
     /// The scheduler keeps what a placement group had set aside when it is removed.
     KeepRemoved,
+    /// The owner counts the borrows of a process that is dead.
+    KeepDeadBorrows,
+    /// The owner takes one release of a process for all that it has.
+    ReleaseAll,
+    /// The owner does not count how often a task is tried again.
+    RetryForEver,
+    /// The fleet does not name a lease of a worker that is dead.
+    KeepDeadLease,
+    /// The fleet gives leases to a worker that is dead.
+    ServeTheDead,
+    /// The fleet counts what is in flight twice.
+    CountTwice,
+    /// The fleet forgets that a task which waited goes on.
+    NeverUnblock,
+    /// An actor hears the answers of its earlier incarnations.
+    Unfenced,
+    /// An actor that begins anew forgets the calls that are to be sent again.
+    LoseAtRestart,
+    /// An actor that begins anew gets its calls again in the wrong order.
+    ResendBackwards,
+    /// The store gives away the room of an object that is read while it is spilled.
+    SpillPinned,
+    /// The store counts what it spilled twice.
+    CountSpillTwice,
+    /// The store keeps the slab of a process that is dead.
+    KeepSlab,
+    /// The store keeps what a dead process has pinned.
+    KeepDeadPins,
     /// An actor's call passes an earlier one of its caller that waits for an argument.
     Overtake,
     /// The ack tracker tells a spout twice that its tuple was processed.
@@ -53,6 +81,20 @@ impl Plant {
         Plant::PromiseTwice,
         Plant::SetAsideTwice,
         Plant::KeepRemoved,
+        Plant::KeepDeadBorrows,
+        Plant::ReleaseAll,
+        Plant::RetryForEver,
+        Plant::KeepDeadLease,
+        Plant::ServeTheDead,
+        Plant::CountTwice,
+        Plant::NeverUnblock,
+        Plant::Unfenced,
+        Plant::LoseAtRestart,
+        Plant::ResendBackwards,
+        Plant::SpillPinned,
+        Plant::CountSpillTwice,
+        Plant::KeepSlab,
+        Plant::KeepDeadPins,
         Plant::Overtake,
         Plant::AckTwice,
         Plant::AckEarly,
@@ -73,6 +115,20 @@ impl Plant {
             Plant::PromiseTwice => "promise-twice",
             Plant::SetAsideTwice => "set-aside-twice",
             Plant::KeepRemoved => "keep-removed",
+            Plant::KeepDeadBorrows => "keep-dead-borrows",
+            Plant::ReleaseAll => "release-all",
+            Plant::RetryForEver => "retry-for-ever",
+            Plant::KeepDeadLease => "keep-dead-lease",
+            Plant::ServeTheDead => "serve-the-dead",
+            Plant::CountTwice => "count-twice",
+            Plant::NeverUnblock => "never-unblock",
+            Plant::Unfenced => "unfenced",
+            Plant::LoseAtRestart => "lose-at-restart",
+            Plant::ResendBackwards => "resend-backwards",
+            Plant::SpillPinned => "spill-pinned",
+            Plant::CountSpillTwice => "count-spill-twice",
+            Plant::KeepSlab => "keep-slab",
+            Plant::KeepDeadPins => "keep-dead-pins",
             Plant::Overtake => "overtake",
             Plant::AckTwice => "ack-twice",
             Plant::AckEarly => "ack-early",
@@ -94,6 +150,26 @@ impl Plant {
             Plant::PromiseTwice => "a blocked task's CPU is given back a second time when it ends",
             Plant::SetAsideTwice => "a bundle is set aside for a group and left to others too",
             Plant::KeepRemoved => "what a removed placement group had set aside does not come back",
+            Plant::KeepDeadBorrows => "what a dead process borrowed is never let go",
+            Plant::ReleaseAll => {
+                "one release of a worker counts for all of its references to an object"
+            }
+            Plant::RetryForEver => "a task is tried again more often than it may be",
+            Plant::KeepDeadLease => "a lease of a dead worker is never given back",
+            Plant::ServeTheDead => "a lease is given to a worker that is dead",
+            Plant::CountTwice => "what is pushed to a worker is counted twice",
+            Plant::NeverUnblock => "a lease whose task waited once gets no more tasks",
+            Plant::Unfenced => "an answer of an actor's earlier incarnation is heard",
+            Plant::LoseAtRestart => {
+                "calls that are to be sent again to a restarted actor are forgotten"
+            }
+            Plant::ResendBackwards => {
+                "calls are sent again to a restarted actor in the wrong order"
+            }
+            Plant::SpillPinned => "a region that somebody reads is given away after it was spilled",
+            Plant::CountSpillTwice => "what lies on disk is counted twice",
+            Plant::KeepSlab => "the slab of a dead writer is never taken back",
+            Plant::KeepDeadPins => "what a dead process read stays pinned",
             Plant::Overtake => "an actor's call passes an earlier one of its caller that waits",
             Plant::AckTwice => "a processed root tuple is acknowledged twice",
             Plant::AckEarly => "a tree is claimed done as soon as its spout has reported it",

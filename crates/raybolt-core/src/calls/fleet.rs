@@ -27,6 +27,7 @@ use slotmap::SecondaryMap;
 use super::owner::ClassId;
 use super::scheduler::LeaseKey;
 use crate::ids::ProcessId;
+use crate::plant::{Plant, Plants};
 
 /// How many tasks of a lease may be in flight.
 pub const DEPTH_MAX: u32 = 512;
@@ -42,6 +43,7 @@ pub struct Fleet {
     waiting: VecDeque<(LeaseKey, ClassId, bool)>,
     /// How long a task of each class takes, in nanoseconds, about; 0 if none has ended.
     pace_ns: Vec<u64>,
+    plants: Plants,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,12 @@ impl Fleet {
         Self::default()
     }
 
+    /// No workers, but planted bugs, for the simulator.
+    #[cfg(feature = "plant")]
+    pub fn with_plants(plants: Plants) -> Self {
+        Fleet { plants, ..Self::default() }
+    }
+
     /// A lease was granted: where its tasks go, or nothing as long as no worker is ready.
     /// `is_exclusive` if it holds more than CPUs.
     pub fn granted(
@@ -109,11 +117,16 @@ impl Fleet {
 
     /// A worker is gone: the leases that were its own.
     pub fn lost(&mut self, process: ProcessId) -> Vec<(LeaseKey, ClassId)> {
-        self.workers.remove(&process);
+        if !self.plants.has(Plant::ServeTheDead) {
+            self.workers.remove(&process);
+        }
         let lost = self.given.iter().filter(|(_, given)| given.process == process);
         let lost: Vec<_> = lost.map(|(lease, given)| (lease, given.class)).collect();
         for (lease, _) in &lost {
             self.given.remove(*lease);
+        }
+        if self.plants.has(Plant::KeepDeadLease) {
+            return lost.into_iter().skip(1).collect();
         }
         lost
     }
@@ -140,7 +153,7 @@ impl Fleet {
             if given.in_flight == 0 {
                 given.since_us = now_us;
             }
-            given.in_flight += 1;
+            given.in_flight += if self.plants.has(Plant::CountTwice) { 2 } else { 1 };
         }
     }
 
@@ -157,7 +170,9 @@ impl Fleet {
     #[must_use]
     pub fn unblocked(&mut self, lease: LeaseKey) -> bool {
         let Some(given) = self.given.get_mut(lease) else { return false };
-        given.blocked = given.blocked.saturating_sub(1);
+        if !self.plants.has(Plant::NeverUnblock) {
+            given.blocked = given.blocked.saturating_sub(1);
+        }
         std::mem::replace(&mut given.is_free, false)
     }
 

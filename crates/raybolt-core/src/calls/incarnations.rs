@@ -36,6 +36,7 @@ use std::collections::VecDeque;
 
 use super::owner::TaskKey;
 use super::queue::{Call, CallerId, Mode, Queue};
+use crate::plant::{Plant, Plants};
 
 /// As many restarts, or retries, as it takes.
 pub const FOREVER: u32 = u32::MAX;
@@ -59,6 +60,7 @@ pub struct Incarnations<J> {
     first: u64,
     in_flight: usize,
     is_ending: bool,
+    plants: Plants,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +140,23 @@ impl<J> Incarnations<J> {
             first: 0,
             in_flight: 0,
             is_ending: false,
+            plants: Plants::NONE,
         }
+    }
+
+    /// The same with planted bugs, for the simulator.
+    #[cfg(feature = "plant")]
+    pub fn with_plants(
+        limits: &[usize],
+        pending_max: usize,
+        restarts: u32,
+        plants: Plants,
+    ) -> Self {
+        let mut machine = Self::new(limits, pending_max, restarts);
+        let windows: Vec<usize> = limits.iter().map(|limit| limit.saturating_add(AHEAD)).collect();
+        machine.queue = Queue::with_plants(&windows, plants);
+        machine.plants = plants;
+        machine
     }
 
     /// Whether a call made now would be taken.
@@ -197,7 +215,7 @@ impl<J> Incarnations<J> {
 
     /// A call was answered. None if nobody waits for that answer (INC-1).
     pub fn answered(&mut self, incarnation: Incarnation, number: u64) -> Option<(TaskKey, J)> {
-        if incarnation != self.incarnation {
+        if incarnation != self.incarnation && !self.plants.has(Plant::Unfenced) {
             return None;
         }
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
@@ -254,8 +272,13 @@ impl<J> Incarnations<J> {
         }
         self.phase = Phase::Placing;
         self.incarnation.0 += 1;
-        let (again, failed): (Vec<_>, Vec<_>) =
+        let (mut again, failed): (Vec<_>, Vec<_>) =
             self.drain_sent().into_iter().partition(|sent| sent.job.retries_left > 0);
+        if self.plants.has(Plant::LoseAtRestart) {
+            again.clear();
+        } else if self.plants.has(Plant::ResendBackwards) {
+            again.reverse();
+        }
         for mut sent in again.into_iter().rev() {
             if sent.job.retries_left != FOREVER {
                 sent.job.retries_left -= 1;

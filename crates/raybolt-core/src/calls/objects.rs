@@ -70,6 +70,7 @@ use self::space::{Block, Space};
 use self::types::{PinWait, Rank, Room, Wait, Want};
 use crate::hash::{IdMap, IdSet};
 use crate::ids::ProcessId;
+use crate::plant::{Plant, Plants};
 
 /// The machine; see the module's documentation.
 #[derive(Debug)]
@@ -97,6 +98,7 @@ pub struct Objects {
     slabs: u64,
     spilled_objects: u64,
     spilled_bytes: u64,
+    plants: Plants,
 }
 
 #[derive(Debug)]
@@ -158,7 +160,14 @@ impl Objects {
             slabs: 0,
             spilled_objects: 0,
             spilled_bytes: 0,
+            plants: Plants::NONE,
         }
+    }
+
+    /// An empty store with planted bugs, for the simulator.
+    #[cfg(feature = "plant")]
+    pub fn with_plants(options: Options, plants: Plants) -> Self {
+        Objects { plants, ..Self::new(options) }
     }
 
     /// What the shell has to do next; call until `None`.
@@ -234,13 +243,16 @@ impl Objects {
     pub fn process_lost(&mut self, process: ProcessId) {
         self.lost.insert(process);
         self.refuse_process(process);
-        for (key, pins) in self.holders.remove(&process).unwrap_or_default() {
+        let keeps_pins = self.plants.has(Plant::KeepDeadPins);
+        let pins = if keeps_pins { None } else { self.holders.remove(&process) };
+        for (key, pins) in pins.unwrap_or_default() {
             self.drop_pins(key, pins);
         }
         let is_its = |room: &Room| matches!(room, Room::Slab(slab) if slab.process == process);
         let lent = self.rooms.iter().filter(|(_, room)| is_its(room));
         let lent: Vec<_> = lent.map(|(ticket, _)| *ticket).collect();
-        for ticket in lent {
+        let keeps_slabs = self.plants.has(Plant::KeepSlab);
+        for ticket in lent.into_iter().filter(|_| !keeps_slabs) {
             self.give_room_back(ticket);
         }
         self.settle();

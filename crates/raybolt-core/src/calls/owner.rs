@@ -385,7 +385,7 @@ impl<J> Owner<J> {
         if task.retries_left == 0 || self.stopping {
             return Retry::Exhausted(job);
         }
-        task.retries_left -= 1;
+        task.retries_left -= u32::from(!self.plants.has(Plant::RetryForEver));
         task.state = State::Queued(job);
         self.lent -= 1;
         if !forget {
@@ -489,15 +489,19 @@ impl<J> Owner<J> {
     pub fn returned(&mut self, object: ObjectKey, by: ProcessId) {
         let Some(borrows) = self.borrows.get_mut(&by) else { return };
         let Some(count) = borrows.get_mut(&object) else { return };
-        *count -= 1;
+        let given = if self.plants.has(Plant::ReleaseAll) { *count } else { 1 };
+        *count -= given;
         if *count == 0 {
             borrows.remove(&object);
         }
-        self.give_back(object, 1);
+        self.give_back(object, given);
     }
 
     /// A process is dead; it borrows nothing any more. What it ran is told by [`Owner::retry`].
     pub fn process_lost(&mut self, process: ProcessId) {
+        if self.plants.has(Plant::KeepDeadBorrows) {
+            return;
+        }
         for (object, count) in self.borrows.remove(&process).unwrap_or_default() {
             self.give_back(object, count);
         }

@@ -3,10 +3,11 @@
 //! what a user could.
 
 pub(crate) mod answers;
+pub(crate) mod arena;
 pub(crate) mod bundles;
 pub(crate) mod completion;
-pub(crate) mod objects;
-pub(crate) mod order;
+pub(crate) mod holds;
+pub(crate) mod lives;
 pub(crate) mod resources;
 pub(crate) mod roots;
 pub(crate) mod tasks;

@@ -30,6 +30,8 @@ struct Task {
     is_call: bool,
     retries: u32,
     lent: u32,
+    /// How often it was given back without having begun.
+    given_back: u32,
     state: State,
     needs: Vec<ObjectKey>,
     returns: Vec<ObjectKey>,
@@ -62,8 +64,17 @@ impl Tasks {
         needs: Vec<ObjectKey>,
         returns: Vec<ObjectKey>,
     ) {
-        let (lent, given_up) = (0, false);
-        let task = Task { is_call, retries, lent, state: State::Open, needs, returns, given_up };
+        let (lent, given_back, given_up) = (0, 0, false);
+        let task = Task {
+            is_call,
+            retries,
+            lent,
+            given_back,
+            state: State::Open,
+            needs,
+            returns,
+            given_up,
+        };
         self.tasks.insert(key, task);
     }
 
@@ -72,7 +83,7 @@ impl Tasks {
         let task = &self.tasks[&key];
         let fits = task.state == State::Open && attempt == task.lent;
         require(fits, NAME, || format!("{key:?} is lent as attempt {attempt}: {task:?}"))?;
-        require(task.lent <= task.retries, NAME, || {
+        require(task.may_retry(), NAME, || {
             format!("OWN-3: {key:?} is lent once too often: {task:?}")
         })?;
         let missing = task.needs.iter().find(|need| self.results.get(need) != Some(&true));
@@ -83,6 +94,15 @@ impl Tasks {
         task.state = State::Lent(attempt);
         task.lent += 1;
         Ok(())
+    }
+
+    /// A call was sent to its actor.
+    pub fn sent(&self, key: TaskKey) -> Verdict {
+        let task = &self.tasks[&key];
+        let missing = task.needs.iter().find(|need| self.results.get(need) != Some(&true));
+        require(task.state == State::Open && missing.is_none(), NAME, || {
+            format!("{key:?} is sent, its argument {missing:?} is not there: {task:?}")
+        })
     }
 
     /// Whether an answer for this attempt is the one awaited.
@@ -100,12 +120,27 @@ impl Tasks {
     pub fn retried(&mut self, key: TaskKey, attempt: Attempt, again: Option<bool>) -> Verdict {
         let (current, ended) = (self.is_current(key, attempt), self.ended);
         let task = self.of(key);
-        let expected = current.then_some(!ended && !task.is_call && task.lent <= task.retries);
+        let expected = current.then_some(!ended && !task.is_call && task.may_retry());
         require(again == expected, NAME, || {
             format!("OWN-3: a retry of {key:?} gives {again:?} instead of {expected:?}: {task:?}")
         })?;
         if again == Some(true) {
             task.state = State::Open;
+        }
+        Ok(())
+    }
+
+    /// An attempt was lost that had not begun; the owner says whether it is queued again.
+    pub fn queued_again(&mut self, key: TaskKey, attempt: Attempt, again: Option<bool>) -> Verdict {
+        let (current, ended) = (self.is_current(key, attempt), self.ended);
+        let task = self.of(key);
+        let expected = current.then_some(!ended);
+        require(again == expected, NAME, || {
+            format!("{key:?} had not begun, and comes back: {again:?}: {task:?}")
+        })?;
+        if again == Some(true) {
+            task.state = State::Open;
+            task.given_back += 1;
         }
         Ok(())
     }
@@ -132,11 +167,6 @@ impl Tasks {
     /// The session ends.
     pub fn session_ended(&mut self) {
         self.ended = true;
-    }
-
-    /// Whether it is a call of an actor.
-    pub fn is_call(&self, key: TaskKey) -> bool {
-        self.tasks[&key].is_call
     }
 
     /// Nobody waits for a task's results any more. Returns those that fail now.
@@ -206,5 +236,11 @@ impl Tasks {
 
     fn of(&mut self, key: TaskKey) -> &mut Task {
         self.tasks.get_mut(&key).expect("the world speaks of tasks that were submitted")
+    }
+}
+
+impl Task {
+    fn may_retry(&self) -> bool {
+        self.lent <= self.retries + self.given_back
     }
 }

@@ -1,9 +1,9 @@
 //! The worlds: each runs some production machines among parties, links and faults of its own.
 
-mod calls;
 pub(crate) mod dag;
 mod flow;
 mod groups;
+mod processes;
 mod requests;
 
 use raybolt_core::plant::Plants;
@@ -12,8 +12,8 @@ use crate::rng::Rng;
 use crate::trace::{Trace, Verdict};
 
 /// The worlds a seed may choose from.
-const WORLDS: [fn(Rng, Plants, &mut Trace) -> Verdict; 4] =
-    [calls::run, flow::run, requests::run, groups::run];
+const WORLDS: [fn(Rng, Plants, &mut Trace) -> Verdict; 5] =
+    [processes::run, processes::run, flow::run, requests::run, groups::run];
 
 /// Runs the world that the seed chooses.
 pub(crate) fn run(seed: u64, plants: Plants, trace: &mut Trace) -> Verdict {

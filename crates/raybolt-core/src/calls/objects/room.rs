@@ -85,12 +85,13 @@ impl Objects {
             let Place::Spilling(block) = std::mem::replace(&mut object.place, Place::Disk) else {
                 unreachable!("an object that is written is not moved meanwhile");
             };
-            let is_read = object.pins > 0;
+            let is_read = object.pins > 0 && !self.plants.has(Plant::SpillPinned);
             if object.is_released || is_read {
                 object.place = Place::Memory(block);
             } else {
                 self.spilled_objects += 1;
-                self.spilled_bytes += object.bytes;
+                let times = if self.plants.has(Plant::CountSpillTwice) { 2 } else { 1 };
+                self.spilled_bytes += times * object.bytes;
                 self.space.give_back(block);
             }
             if !object.is_released {

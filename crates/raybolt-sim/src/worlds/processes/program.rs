@@ -1,20 +1,20 @@
-//! The user's program: random calls over what it holds.
+//! The driver's program: random calls over what it holds.
 
 use std::collections::BTreeMap;
 
-use raybolt_core::calls::owner::{ActorKey, ObjectKey, Returns, Submit, Target, TaskKey};
+use raybolt_core::calls::owner::{ActorKey, ObjectKey, Target, TaskKey};
 use raybolt_core::calls::queue::{CallerId, Mode};
-use raybolt_core::calls::scheduler::GPU;
 
 use super::actors::NewCall;
-use super::{Event, Job, World};
+use super::tasks::NewTask;
+use super::{Event, World};
 use crate::trace::Verdict;
 
 /// What the user holds and waits for.
 #[derive(Debug, Default)]
 pub struct Program {
     steps: u64,
-    next_serial: u64,
+    pub next_serial: u64,
     /// Handles, one entry per clone.
     handles: Vec<ObjectKey>,
     actors: Vec<(ActorKey, usize)>,
@@ -34,26 +34,29 @@ impl World<'_> {
     pub fn program_step(&mut self) -> Verdict {
         self.program.steps += 1;
         let step = self.program.steps;
-        self.note(&[7, step], || format!("program: step {step}"));
+        self.note(&[9, step], || format!("program: step {step}"));
         if step > self.shared.options.steps {
             return self.end_program();
         }
         let delay = self.shared.rng.within(&(0..=2 * self.shared.options.step_every_us));
         self.shared.clock.after(delay, Event::Program);
         if self.shared.rng.chance(self.shared.options.cancel) {
-            return self.with_handle(Self::cancel);
+            return self.with_handle(|world, object| {
+                let force = world.shared.rng.chance(world.shared.options.force);
+                world.cancel(object, force)
+            });
         }
         match self.shared.rng.below(100) {
             0..=9 => self.put(),
-            10..=44 => self.submit(),
-            45..=54 => self.with_handle(|world, object| {
+            10..=39 => self.submit_one(),
+            40..=48 => self.with_handle(|world, object| {
                 world.clone_handle(object);
                 Ok(())
             }),
-            55..=74 => self.drop_one(),
-            75..=82 => self.with_handle(Self::get),
-            83..=85 => self.make_one_actor(),
-            86..=97 => self.make_call(),
+            49..=67 => self.drop_one(),
+            68..=77 => self.with_handle(Self::get),
+            78..=81 => self.make_one_actor(),
+            82..=96 => self.make_calls(),
             _ => self.lose_an_actor(),
         }
     }
@@ -65,11 +68,19 @@ impl World<'_> {
         }
     }
 
+    /// The user has one more handle, and no use for it if the program is over.
+    pub fn user_has(&mut self, object: ObjectKey) {
+        if self.shared.healed {
+            self.drop_handle(object);
+        } else {
+            self.program.handles.push(object);
+        }
+    }
+
     fn end_program(&mut self) -> Verdict {
         self.shared.trace.line(|| "healed; the user lets go of everything".into());
-        self.healed = true;
+        self.shared.healed = true;
         self.shared.trace.healed();
-        self.shared.network.heal();
         // Somebody has to do the work.
         self.join()?;
         if self.shared.options.end_session {
@@ -93,10 +104,10 @@ impl World<'_> {
             self.tasks.taken_back(*task)?;
         }
         for (task, _) in drained {
-            self.finish(task, 0, false)?;
+            self.fail(task, 0)?;
         }
         let actors: Vec<_> = self.actors.keys().collect();
-        actors.into_iter().try_for_each(|actor| self.end_actor(actor))
+        actors.into_iter().try_for_each(|actor| self.kill_actor(actor))
     }
 
     fn with_handle(&mut self, act: impl FnOnce(&mut Self, ObjectKey) -> Verdict) -> Verdict {
@@ -108,7 +119,7 @@ impl World<'_> {
     }
 
     fn clone_handle(&mut self, object: ObjectKey) {
-        self.shared.objects.cloned(object);
+        self.hold(object);
         self.program.handles.push(object);
     }
 
@@ -121,24 +132,53 @@ impl World<'_> {
         Ok(())
     }
 
+    /// A value is stored, often with references in it; a large one has to wait for room.
     fn put(&mut self) -> Verdict {
-        let object = self.owner.put();
-        self.shared.objects.created(object, false);
-        self.tasks.put(object);
-        self.program.handles.push(object);
+        let inside = self.some_objects(self.shared.options.lent_max);
+        for object in &inside {
+            self.hold(*object);
+        }
+        if self.shared.rng.chance(self.shared.options.large) {
+            self.put_large(inside);
+        } else {
+            let object = self.new_object(inside);
+            self.user_has(object);
+        }
         Ok(())
     }
 
+    /// An object of the driver with these references in it, whose handles it takes over.
+    pub fn new_object(&mut self, inside: Vec<ObjectKey>) -> ObjectKey {
+        let object = self.owner.put();
+        self.shared.holds.made_here(object, false);
+        self.tasks.put(object);
+        if !inside.is_empty() {
+            self.contents.insert(object, inside);
+        }
+        object
+    }
+
     fn get(&mut self, object: ObjectKey) -> Verdict {
-        if self.tasks.result(object).is_some() {
+        if let Some(is_there) = self.tasks.result(object) {
+            if is_there {
+                self.read_here(object);
+                self.take_out(object);
+            }
             return Ok(());
         }
-        self.shared.objects.cloned(object);
+        self.hold(object);
         *self.program.gets.entry(object).or_default() += 1;
         if self.shared.rng.chance(self.shared.options.claim) {
             self.run_here(object)
         } else {
             Ok(())
+        }
+    }
+
+    /// The user takes the references out of a value.
+    fn take_out(&mut self, object: ObjectKey) {
+        for inside in self.contents.get(&object).cloned().unwrap_or_default() {
+            self.clone_handle(inside);
         }
     }
 
@@ -155,52 +195,32 @@ impl World<'_> {
         objects
     }
 
-    fn submit(&mut self) -> Verdict {
+    fn submit_one(&mut self) -> Verdict {
         let (class, _) = self.shared.rng.pick(&self.classes).clone();
         let retries = self.shared.rng.count(0..=self.shared.options.retries_max);
-        self.submit_to(Target::Class(class), retries).map(drop)
+        let (task, _, _, returns) = self.submit_to(Target::Class(class), retries);
+        if let Some(object) = returns.first()
+            && self.shared.rng.chance(self.shared.options.deadline)
+        {
+            let after = self.shared.rng.within(&(1..=20 * self.shared.options.task_us));
+            self.shared.clock.after(after, Event::Deadline(task, *object));
+        }
+        Ok(())
     }
 
-    /// Submits a task or a call over what the user holds. Returns what a call needs more.
-    fn submit_to(&mut self, target: Target, retries: u32) -> Verdict<(TaskKey, u64, bool)> {
+    /// Submits a task or a call over what the user holds.
+    fn submit_to(&mut self, target: Target, retries: u32) -> (TaskKey, u64, bool, Vec<ObjectKey>) {
         let needs = self.some_objects(self.shared.options.needs_max);
         let lent = self.some_objects(self.shared.options.lent_max);
         let count = self.shared.rng.within(&(0..=self.shared.options.returns_max));
         let returns: Vec<_> = (0..count).map(|_| self.owner.expect()).collect();
         for object in &returns {
-            self.shared.objects.created(*object, true);
+            self.shared.holds.made_here(*object, true);
             self.program.handles.push(*object);
         }
-        for object in &needs {
-            self.shared.objects.used(*object);
-        }
-        for object in &lent {
-            self.shared.objects.cloned(*object);
-        }
-        let serial = self.program.next_serial;
-        self.program.next_serial += 1;
-        let is_call = matches!(target, Target::Actor(_));
-        let (key, waits) = self.owner.submit(Submit {
-            target,
-            job: (!is_call).then_some(serial),
-            needs: needs.clone().into(),
-            returns: match returns[..] {
-                [object] => Returns::One(object),
-                _ => Returns::Many(returns.clone().into()),
-            },
-            retries,
-        });
-        self.shared.trace.line(|| {
-            format!("program: submits {key:?} to {target:?} over {needs:?} and {lent:?}, for {returns:?}")
-        });
-        self.tasks.submitted(key, is_call, retries, needs.clone(), returns);
-        let may_block = match target {
-            Target::Class(class) => self.demands[&class].amount(GPU) == 0,
-            Target::Actor(_) => false,
-        };
-        self.serials.insert(key, serial);
-        self.jobs.insert(serial, Job { key, needs, lent, returns: count as u32, may_block });
-        Ok((key, serial, waits))
+        let task = NewTask { target, retries, needs, lent, returns: returns.clone() };
+        let (key, serial, waits) = self.submit(task);
+        (key, serial, waits, returns)
     }
 
     fn make_one_actor(&mut self) -> Verdict {
@@ -214,17 +234,24 @@ impl World<'_> {
         Ok(())
     }
 
-    fn make_call(&mut self) -> Verdict {
+    /// A few calls of an actor, for those that are in flight together are lost together.
+    fn make_calls(&mut self) -> Verdict {
         if self.program.actors.is_empty() {
             return Ok(());
         }
         let (actor, groups) = *self.shared.rng.pick(&self.program.actors);
+        let count = self.shared.rng.count(1..=4);
+        (0..count).try_for_each(|_| self.make_call(actor, groups))
+    }
+
+    fn make_call(&mut self, actor: ActorKey, groups: usize) -> Verdict {
         let caller = CallerId(self.shared.rng.below(3));
         let group = self.shared.rng.index(groups);
         let shared_call = self.shared.rng.chance(self.shared.options.shared_calls);
         let mode = if shared_call { Mode::Shared } else { Mode::Exclusive };
-        let (task, serial, waits) = self.submit_to(Target::Actor(actor), 0)?;
-        self.call(NewCall { actor, caller, task, serial, group, mode, ready: !waits })
+        let retries = self.shared.rng.count(0..=self.shared.options.retries_max);
+        let (task, serial, waits, _) = self.submit_to(Target::Actor(actor), 0);
+        self.call(NewCall { actor, caller, task, serial, group, mode, retries, ready: !waits })
     }
 
     /// An actor is killed, or loses its last handle.
@@ -235,7 +262,7 @@ impl World<'_> {
         let index = self.shared.rng.index(self.program.actors.len());
         let (actor, _) = self.program.actors.swap_remove(index);
         if self.shared.rng.chance(500) {
-            self.end_actor(actor)
+            self.kill_actor(actor)
         } else {
             self.last_handle_dropped(actor)
         }

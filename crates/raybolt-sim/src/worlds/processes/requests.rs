@@ -1,0 +1,105 @@
+//! What workers ask of their driver, which owns whatever they make.
+
+use raybolt_core::calls::owner::{ClassId, ObjectKey, Target};
+use raybolt_core::ids::ProcessId;
+use slotmap::KeyData;
+
+use super::World;
+use super::messages::{Content, Parcel, ToDriver};
+use super::tasks::NewTask;
+use crate::checkers::holds::CHOSEN_THERE;
+use crate::trace::{Verdict, Violation};
+
+impl World<'_> {
+    /// A worker asks for something.
+    pub fn asked(&mut self, from: ProcessId, message: ToDriver, parcel: &Parcel) -> Verdict {
+        match message {
+            ToDriver::Submit { returns, needs, class, retries } => {
+                self.submitted_there(from, &returns, &needs, (class, retries), &parcel.refs)
+            }
+            ToDriver::Put { object } => self.put_there(from, object, &parcel.values[0]),
+            ToDriver::Fetch { object } => self.fetched(from, object),
+            ToDriver::Cancel { object } => {
+                let key = self.key_of(object, from)?;
+                self.cancel(key, false)
+            }
+            ToDriver::Released { object } => {
+                let key = self.key_of(object, from)?;
+                if object >= CHOSEN_THERE {
+                    let record = self.records.get_mut(&from).expect("the dead are not heard");
+                    record.chosen.remove(&object);
+                }
+                self.shared.holds.release_heard(key, from);
+                self.owner.returned(key, from);
+                Ok(())
+            }
+            other => self.asked_of_store(from, other),
+        }
+    }
+
+    /// The object that a worker names.
+    pub fn key_of(&self, id: u64, from: ProcessId) -> Verdict<ObjectKey> {
+        let key = if id < CHOSEN_THERE {
+            KeyData::from_ffi(id).into()
+        } else {
+            let known = self.records.get(&from).and_then(|record| record.chosen.get(&id));
+            *known.ok_or_else(|| Violation {
+                checker: "objects",
+                message: format!("LENT-2: {from} names {id:x}, which the driver does not know"),
+            })?
+        };
+        self.shared.holds.spoken_of(key, from)?;
+        Ok(key)
+    }
+
+    /// A task in a worker submits another one.
+    fn submitted_there(
+        &mut self,
+        from: ProcessId,
+        returns: &[u64],
+        needs: &[u64],
+        (class, retries): (u32, u32),
+        refs: &[u64],
+    ) -> Verdict {
+        let needs = self.keys_of(needs, from)?;
+        let lent = self.keys_of(refs, from)?;
+        let returned: Vec<_> = returns.iter().map(|id| self.adopt(*id, from, true)).collect();
+        let target = Target::Class(ClassId(class));
+        self.submit(NewTask { target, retries, needs, lent, returns: returned.clone() });
+        for object in returned {
+            self.owner.released(object); // It has no handle here.
+        }
+        Ok(())
+    }
+
+    fn put_there(&mut self, from: ProcessId, id: u64, value: &Content) -> Verdict {
+        let object = self.adopt(id, from, false);
+        self.tasks.put(object);
+        self.keep_value(object, value, from)?;
+        self.owner.released(object);
+        Ok(())
+    }
+
+    /// An object that a worker made becomes the driver's; the worker borrows it.
+    fn adopt(&mut self, id: u64, from: ProcessId, pending: bool) -> ObjectKey {
+        let key = if pending { self.owner.expect() } else { self.owner.put() };
+        self.owner.borrowed(key, from);
+        self.shared.holds.adopted(id, key, from, pending);
+        let record = self.records.get_mut(&from).expect("the dead are not heard");
+        record.chosen.insert(id, key);
+        key
+    }
+
+    fn fetched(&mut self, from: ProcessId, id: u64) -> Verdict {
+        let object = self.key_of(id, from)?;
+        match self.tasks.result(object) {
+            Some(is_there) => self.send_value(object, from, id, is_there),
+            None => self.asked.entry(object).or_default().push((from, id)),
+        }
+        Ok(())
+    }
+
+    fn keys_of(&self, ids: &[u64], from: ProcessId) -> Verdict<Vec<ObjectKey>> {
+        ids.iter().map(|id| self.key_of(*id, from)).collect()
+    }
+}

@@ -1,0 +1,259 @@
+//! Tasks in the driver's shell: their jobs, how they are handed out, and how they end.
+
+use std::collections::BTreeMap;
+
+use raybolt_core::calls::owner::{Attempt, ObjectKey, Retry, Returns, Submit, Target, TaskKey};
+use raybolt_core::calls::scheduler::{GPU, LeaseKey};
+use raybolt_core::ids::ProcessId;
+use raybolt_wire::work::{Code, Offset, Run};
+
+use super::links::Way;
+use super::messages::{Content, Parcel, Place, ToWorker};
+use super::{World, lease_id, object_id, task_id};
+use crate::trace::Verdict;
+
+/// One task, as whoever submitted it made it.
+#[derive(Debug)]
+pub struct Job {
+    key: TaskKey,
+    needs: Vec<ObjectKey>,
+    /// References inside its arguments: handles that live as long as the job.
+    lent: Vec<ObjectKey>,
+    returns: Vec<ObjectKey>,
+    may_block: bool,
+}
+
+/// A task as it is submitted, wherever.
+pub struct NewTask {
+    pub target: Target,
+    pub retries: u32,
+    pub needs: Vec<ObjectKey>,
+    pub lent: Vec<ObjectKey>,
+    pub returns: Vec<ObjectKey>,
+}
+
+/// What the driver knows of one worker.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Tasks in its hands (NODE-1), calls of actors among them.
+    pub lent: BTreeMap<TaskKey, Lent>,
+    /// Objects that it made, by the ids that it chose.
+    pub chosen: BTreeMap<u64, ObjectKey>,
+}
+
+/// A task in a worker's hands.
+#[derive(Clone, Copy, Debug)]
+pub struct Lent {
+    pub attempt: Attempt,
+    /// A call of an actor has none of its own.
+    pub lease: Option<LeaseKey>,
+    pub serial: u64,
+}
+
+impl Record {
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.lent.is_empty() && self.chosen.is_empty()
+    }
+}
+
+impl World<'_> {
+    /// Submits a task or a call. Returns its serial too, and whether it waits for arguments.
+    pub fn submit(&mut self, task: NewTask) -> (TaskKey, u64, bool) {
+        let NewTask { target, retries, needs, lent, returns } = task;
+        for object in &needs {
+            self.shared.holds.used(*object);
+        }
+        for object in &lent {
+            self.hold(*object);
+        }
+        let serial = self.program.next_serial;
+        self.program.next_serial += 1;
+        let is_call = matches!(target, Target::Actor(_));
+        let (key, waits) = self.owner.submit(Submit {
+            target,
+            job: (!is_call).then_some(serial),
+            needs: needs.clone().into(),
+            returns: match returns[..] {
+                [object] => Returns::One(object),
+                _ => Returns::Many(returns.clone().into()),
+            },
+            retries,
+        });
+        self.shared.trace.line(|| {
+            format!("submitted: {key:?} to {target:?} over {needs:?} and {lent:?}, for {returns:?}")
+        });
+        self.tasks.submitted(key, is_call, retries, needs.clone(), returns.clone());
+        let may_block = match target {
+            Target::Class(class) => self.demands[&class].amount(GPU) == 0,
+            Target::Actor(_) => false,
+        };
+        self.serials.insert(key, serial);
+        self.jobs.insert(serial, Job { key, needs, lent, returns, may_block });
+        (key, serial, waits)
+    }
+
+    /// A task as it travels: the values of its arguments, and the references in them, which are lent.
+    pub fn packed(&mut self, serial: u64, to: ProcessId) -> Parcel {
+        let job = &self.jobs[&serial];
+        let (needs, lent) = (job.needs.clone(), job.lent.clone());
+        let values = needs.iter().map(|need| self.content(*need, to)).collect();
+        Parcel { values, refs: lent.iter().map(|object| self.lend(*object, to)).collect() }
+    }
+
+    /// What is run.
+    pub fn run_of(&self, serial: u64, attempt: Attempt, lease: Option<LeaseKey>) -> Run {
+        let job = &self.jobs[&serial];
+        let code = Code {
+            shell: Offset(0),
+            body: Offset(job.may_block.into()),
+            declared: Offset(job.returns.len() as u32),
+        };
+        Run {
+            task: task_id(job.key),
+            attempt,
+            lease: lease.map_or(0, lease_id),
+            code,
+            deadline_us: None,
+            name: None,
+        }
+    }
+
+    /// How many values a task returns.
+    pub fn returns_of(&self, serial: u64) -> u32 {
+        self.jobs[&serial].returns.len() as u32
+    }
+
+    /// Hands a task to a worker.
+    pub fn push(&mut self, to: ProcessId, lease: LeaseKey, task: TaskKey, lent: Lent) {
+        let run = self.run_of(lent.serial, lent.attempt, Some(lease));
+        let parcel = self.packed(lent.serial, to);
+        let record = self.records.get_mut(&to).expect("leases are given to workers that live");
+        record.lent.insert(task, lent);
+        self.shared.write(to, Way::ToWorker, &ToWorker::Run(run), &parcel);
+    }
+
+    /// A value on its way to a worker.
+    pub fn content(&mut self, object: ObjectKey, to: ProcessId) -> Content {
+        let inside = self.contents.get(&object).cloned().unwrap_or_default();
+        let refs = inside.iter().map(|object| self.lend(*object, to)).collect();
+        let place = if self.is_stored(object) { Place::Stored } else { Place::Inline };
+        Content { object: object_id(object), refs, place }
+    }
+
+    /// One more reference goes to a worker.
+    fn lend(&mut self, object: ObjectKey, to: ProcessId) -> u64 {
+        self.shared.holds.sent(object, to);
+        self.owner.borrowed(object, to);
+        object_id(object)
+    }
+
+    /// One handle of the driver more.
+    pub fn hold(&mut self, object: ObjectKey) {
+        if self.shared.holds.cloned(object) {
+            self.owner.held_again(object);
+        }
+    }
+
+    /// One handle of the driver less.
+    pub fn drop_handle(&mut self, object: ObjectKey) {
+        if self.shared.holds.dropped(object) {
+            self.owner.released(object);
+        }
+    }
+
+    /// An attempt failed or was lost: once more, or for good.
+    pub fn retry(&mut self, task: TaskKey, attempt: Attempt, serial: u64) -> Verdict {
+        let again = match self.owner.retry(task, attempt, serial) {
+            Retry::Again => Some(true),
+            Retry::Exhausted(_) => Some(false),
+            Retry::Stale(_) => None,
+        };
+        self.tasks.retried(task, attempt, again)?;
+        if again == Some(false) { self.fail(task, attempt) } else { Ok(()) }
+    }
+
+    /// An attempt was lost with its worker before it began.
+    pub fn queue_again(&mut self, task: TaskKey, lent: Lent) -> Verdict {
+        let again = match self.owner.queue_again(task, lent.attempt, lent.serial) {
+            Retry::Again => Some(true),
+            Retry::Exhausted(_) => Some(false),
+            Retry::Stale(_) => None,
+        };
+        self.tasks.queued_again(task, lent.attempt, again)?;
+        if again == Some(false) { self.fail(task, lent.attempt) } else { Ok(()) }
+    }
+
+    /// Ends a task with an error, unless this attempt is a stale one.
+    pub fn fail(&mut self, task: TaskKey, attempt: Attempt) -> Verdict {
+        self.finish(task, attempt, None, &[])
+    }
+
+    /// Ends a task, unless the answer is a stale one. `values` come from a process, or from nowhere if
+    /// the task failed.
+    pub fn finish(
+        &mut self,
+        task: TaskKey,
+        attempt: Attempt,
+        from: Option<ProcessId>,
+        values: &[Content],
+    ) -> Verdict {
+        let success = from.is_some();
+        let accepted = self.owner.finished(task, attempt, success);
+        let ended = self.tasks.answered(task, attempt, success, accepted)?;
+        let Some((needs, returns)) = ended else { return Ok(()) };
+        if let Some(from) = from {
+            for (object, value) in returns.iter().zip(values) {
+                self.keep_value(*object, value, from)?;
+            }
+        }
+        for need in needs {
+            self.shared.holds.unused(need);
+        }
+        self.cancelled.remove(&task);
+        let serial = self.serials.remove(&task);
+        let job = serial.and_then(|serial| self.jobs.remove(&serial));
+        for object in job.expect("an unfinished task has its job").lent {
+            self.drop_handle(object);
+        }
+        self.delivered(returns, success);
+        Ok(())
+    }
+
+    /// A value has come: the references in it are the driver's as long as it is there.
+    pub fn keep_value(&mut self, object: ObjectKey, value: &Content, from: ProcessId) -> Verdict {
+        let refs: Vec<_> =
+            value.refs.iter().map(|id| self.key_of(*id, from)).collect::<Verdict<_>>()?;
+        for inside in &refs {
+            self.hold(*inside);
+        }
+        if !refs.is_empty() {
+            self.contents.insert(object, refs);
+        }
+        self.store_value(object, value.place, from)
+    }
+
+    fn delivered(&mut self, objects: Vec<ObjectKey>, success: bool) {
+        for object in objects {
+            self.shared.holds.settled(object);
+            for (process, asked_as) in self.asked.remove(&object).unwrap_or_default() {
+                self.send_value(object, process, asked_as, success);
+            }
+            self.got(object);
+        }
+    }
+
+    /// A worker gets a value that it asked for, or hears that there is none.
+    pub fn send_value(&mut self, object: ObjectKey, to: ProcessId, asked_as: u64, is_there: bool) {
+        let values = if is_there { vec![self.content(object, to)] } else { Vec::new() };
+        let message = ToWorker::Fetched { object: asked_as, is_there };
+        self.shared.write(to, Way::ToWorker, &message, &Parcel { values, refs: Vec::new() });
+    }
+
+    /// Who waits for what a cancelled task makes need not wait for its end.
+    pub fn give_up(&mut self, task: TaskKey, object: ObjectKey) {
+        self.owner.given_up(object);
+        let failed = self.tasks.given_up(task);
+        self.delivered(failed, false);
+    }
+}
