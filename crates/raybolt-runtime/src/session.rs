@@ -255,7 +255,7 @@ impl Builder {
     /// # Errors
     /// When there is one already, or a setting makes no sense.
     pub fn start(self) -> Result<SessionGuard> {
-        if let Some(invitation) = Invitation::of_environment() {
+        if let Some(invitation) = Invitation::of_this_process() {
             start::serve(&invitation);
         }
         let invalid = |message: String| Error::new(Kind::Invalid(message));
@@ -400,6 +400,12 @@ pub(crate) fn reference<T: Value>(id: u64) -> Result<ObjectRef<T>> {
 /// Whether a session is running in this process.
 pub fn is_initialized() -> bool {
     CURRENT.load().is_some()
+}
+
+/// Whether this process was started as a worker, and serves as soon as it comes to begin a session: for
+/// programs that do something before that which only the driver is to do.
+pub fn is_worker() -> bool {
+    Invitation::of_this_process().is_some()
 }
 
 /// What this process's session holds now.

@@ -294,7 +294,10 @@ fn a_result_of_3_gib() {
 }
 
 fn a_killed_driver() {
-    for what in ["runs-for-ever", "idle"] {
+    // What no worker has lived to remove, the next session removes.
+    for (what, who_removes) in
+        [("runs-for-ever", "a worker"), ("idle", "a worker"), ("blocks", "the next")]
+    {
         let mut driver = Command::new(std::env::current_exe().unwrap())
             .env(PART, what)
             .stdin(Stdio::null())
@@ -307,6 +310,9 @@ fn a_killed_driver() {
         assert!(directory.join("node.sock").exists());
         driver.kill().unwrap();
         driver.wait().unwrap();
+        if who_removes == "the next" {
+            assert!(child("empty").status.success());
+        }
         let until = Instant::now() + LONG;
         while is_alive(worker) || directory.exists() {
             assert!(Instant::now() < until, "{what}: {worker} or {directory:?} is left");
@@ -361,7 +367,7 @@ fn child(part: &str) -> Output {
 
 /// A part that is played in a child.
 fn play(part: &str) -> ExitCode {
-    let is_worker = std::env::var_os("RAYBOLT_WORKER").is_some();
+    let is_worker = raybolt::is_worker();
     match part {
         "never-starts" => {
             if is_worker {
@@ -392,6 +398,26 @@ fn play(part: &str) -> ExitCode {
             loop {
                 std::thread::park();
             }
+        }
+        "empty" => drop(Builder::new().processes(1).start().unwrap()),
+        "blocks" => {
+            if is_worker {
+                println!("{}", std::process::id());
+                loop {
+                    std::thread::park();
+                }
+            }
+            let _session = Builder::new().processes(1).log_to_driver(false).start().unwrap();
+            let log = own_directory().join("logs/worker-1.out");
+            let pid = loop {
+                let pid = std::fs::read_to_string(&log).unwrap_or_default();
+                if pid.ends_with('\n') {
+                    break pid;
+                }
+            };
+            print!("{pid}");
+            println!("{}", own_directory().display());
+            let _ = get(twice::remote(1));
         }
         "ends-at-once" => {
             if is_worker {

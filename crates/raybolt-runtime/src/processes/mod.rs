@@ -16,12 +16,14 @@
 //! - [`upstream`]: how code in a worker calls others. [`downstream`]: what the driver does
 //!   for it. [`raw`]: what it keeps without knowing its type. [`lent`]: objects
 //!   that other processes know of.
-//! - [`start`]: how a program finds out that it is a worker. [`keeper`], [`spawn`]: starts and ends.
+//! - [`start`]: how a program finds out that it is a worker. [`birth`]: before
+//!   `main`. [`keeper`], [`spawn`]: starts and ends.
 //! - [`deaths`], [`blackbox`]: what a death means for tasks. [`stops`], [`monitor`]: why workers are
 //!   killed. [`logs`]: what workers print.
 //! - [`inlet`] and [`outlet`]: streams whose generator is in another process.
 //! - [`code`]: names of code. [`parcel`]: values on their way.
 
+pub(crate) mod birth;
 pub(crate) mod blackbox;
 pub(crate) mod code;
 pub(crate) mod deaths;

@@ -2,10 +2,10 @@
 //!
 //! # Protocol
 //! 1. The driver starts its own executable with an [`Invitation`] in the variable [`WORKER`].
-//! 2. Whatever begins a session looks for one first ([`Invitation::of_environment`]), and serves the
+//! 2. Whatever begins a session looks for one first ([`Invitation::of_this_process`]), and serves the
 //!    driver in place of what it was called for ([`serve`]).
-//! 3. The invitation holds for a child of the driver alone: a program that a worker starts inherits the
-//!    variable, and is none.
+//! 3. The invitation holds for a child of the driver alone, which takes it out of its environment
+//!    ([`birth`]): what a worker starts is none.
 
 use std::fmt;
 use std::io::Write;
@@ -20,6 +20,7 @@ use raybolt_wire::knock::knock;
 use raybolt_wire::secret::Secret;
 
 use crate::error::{Error, Kind, Result};
+use crate::processes::birth;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::serve::{self, Serve};
 use crate::session_dir::{self, secret_of, socket_of};
@@ -94,9 +95,14 @@ pub(crate) fn logs_to_driver() -> bool {
 }
 
 impl Invitation {
+    /// What the environment says; after [`birth`] it says nothing any more.
+    pub(crate) fn in_environment() -> Option<Self> {
+        std::env::var(WORKER).ok()?.parse().ok()
+    }
+
     /// The invitation that this process has, if it has one.
-    pub(crate) fn of_environment() -> Option<Self> {
-        let invitation: Invitation = std::env::var(WORKER).ok()?.parse().ok()?;
+    pub(crate) fn of_this_process() -> Option<Self> {
+        let invitation = birth::invitation().or_else(Self::in_environment)?;
         let parent = rustix::process::getppid().map(|pid| pid.as_raw_pid().cast_unsigned());
         if parent == Some(invitation.driver) {
             return Some(invitation);
@@ -149,6 +155,7 @@ pub(crate) fn serve(invitation: &Invitation) -> ! {
             farewell(&error)
         }
     };
+    birth::grown_up();
     let blackbox = blackbox.and_then(|descriptor| {
         BlackBox::open(Path::new(&format!("/proc/{driver}/fd/{descriptor}"))).ok()
     });
