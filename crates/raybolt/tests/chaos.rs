@@ -1,8 +1,8 @@
 //! Chaos: a tree of tasks, and workers that are killed all the while.
 //!
 //! ```sh
-//! cargo test --release -p raybolt --test chaos                        # the tree has 20,000 tasks
-//! cargo test --release -p raybolt --test chaos -- --leaves 131072     # 262,143 tasks
+//! cargo test --release -p raybolt --test chaos                      # the tree has 200,000 tasks
+//! cargo test --release -p raybolt --test chaos -- --leaves 1000000  # 2,000,000 tasks
 //! ```
 //!
 //! Each task adds up what its two children return. At the end the sum is exact, nothing is left, and it
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use raybolt::{Builder, LogLevel, ObjectRef, Result, remote};
 
-const LEAVES: u64 = 10_000;
+const LEAVES: u64 = 100_000;
 const BETWEEN_DEATHS: Duration = Duration::from_millis(200);
 /// A tree that takes longer hangs.
 const LONG: Duration = Duration::from_secs(300);
