@@ -29,6 +29,7 @@ use crate::error::{Error, Kind, TaskError};
 use crate::job::{Began, Ended};
 use crate::method::MethodJob;
 use crate::pool::Runnable;
+use crate::processes::hosted::Home;
 use crate::session::Session;
 
 /// How many calls a runner takes before others have their turn.
@@ -62,6 +63,10 @@ pub(crate) trait AnyActor: Send + Sync {
     fn running(&self, task: TaskKey) -> Option<RunningCall>;
     /// Where a call is, if it has not ended.
     fn call(&self, task: TaskKey) -> Option<CallView>;
+    /// It may start, or look for a place again.
+    fn begin(self: Arc<Self>);
+    /// Nobody has a handle any more: it ends after the calls it has.
+    fn let_end(self: Arc<Self>);
 }
 
 /// What an actor does, for those who watch.
@@ -126,6 +131,8 @@ pub(crate) struct Actor<A> {
     /// The queue lets no two calls in that do not go together: nobody waits for this lock.
     pub(crate) state: Arc<RwLock<Option<A>>>,
     core: Mutex<Core<A>>,
+    /// The process it lives in, if it lives there for another one.
+    home: Option<Home>,
 }
 
 struct Core<A> {
@@ -187,10 +194,40 @@ impl<A: Send + Sync + 'static> Actor<A> {
         pending_max: usize,
         create: Create<A>,
     ) -> Self {
+        Self::made(session, key, name, limits, pending_max, create, None, None)
+    }
+
+    /// One that lives here for another process.
+    #[allow(clippy::too_many_arguments, reason = "what an actor is made of")]
+    pub(crate) fn hosted(
+        session: Arc<Session>,
+        key: ActorKey,
+        name: Arc<str>,
+        limits: &[usize],
+        pending_max: usize,
+        create: Create<A>,
+        home: Home,
+        lease: Option<LeaseKey>,
+    ) -> Self {
+        Self::made(session, key, name, limits, pending_max, create, Some(home), lease)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what an actor is made of")]
+    fn made(
+        session: Arc<Session>,
+        key: ActorKey,
+        name: Arc<str>,
+        limits: &[usize],
+        pending_max: usize,
+        create: Create<A>,
+        home: Option<Home>,
+        lease: Option<LeaseKey>,
+    ) -> Self {
         Actor {
             session,
             key,
             name,
+            home,
             state: Arc::new(RwLock::new(None)),
             core: Mutex::new(Core {
                 phase: Phase::Placing(create),
@@ -199,7 +236,7 @@ impl<A: Send + Sync + 'static> Actor<A> {
                 runners: 0,
                 runners_max: limits.iter().fold(0, |sum, limit| sum.saturating_add(*limit)),
                 pending_max,
-                lease: None,
+                lease,
                 ending: false,
                 itself: None,
                 is_creating: false,
@@ -278,7 +315,17 @@ impl<A: Send + Sync + 'static> Actor<A> {
         if some && core.runners < core.runners_max {
             core.runners += 1;
             drop(core);
-            self.session.pool.schedule(self.clone());
+            match &self.home {
+                None => self.session.pool.schedule(self.clone()),
+                Some(home) => home.run_soon(&self.session, self.clone()),
+            }
+        }
+    }
+
+    /// A call has ended. That of a hosted actor has told its driver itself.
+    fn conclude(&self, task: TaskKey, ended: Ended) {
+        if self.home.is_none() {
+            self.session.conclude(task, 0, ended);
         }
     }
 
@@ -353,7 +400,10 @@ impl<A: Send + Sync + 'static> Actor<A> {
                 }
             }
             Err(error) => {
-                crate::failures::record(&error, true);
+                match &self.home {
+                    None => crate::failures::record(&error, true),
+                    Some(home) => home.failed(&error),
+                }
                 let mut core = self.lock();
                 core.is_creating = false;
                 if matches!(core.phase, Phase::Dead(_)) {
@@ -376,14 +426,14 @@ impl<A: Send + Sync + 'static> Actor<A> {
         let context = self.context(task, lease, job.deadline());
         match job.run(self.state.clone(), context) {
             Began::Ended(ended) => {
-                self.session.conclude(task, 0, ended);
+                self.conclude(task, ended);
                 Some(over)
             }
             Began::Later(future) => {
                 let actor = self.clone();
                 self.session.spawn(async move {
                     let ended = future.await;
-                    actor.session.conclude(task, 0, ended);
+                    actor.conclude(task, ended);
                     actor.finished(over);
                 });
                 None
@@ -419,7 +469,7 @@ impl<A: Send + Sync + 'static> Actor<A> {
         crate::panics::drop_here(&self.name, phase);
         for call in calls {
             call.job.fail(Some(self.died(because)));
-            self.session.conclude(call.task, 0, Ended::Failed);
+            self.conclude(call.task, Ended::Failed);
         }
         let core = self.lock();
         if core.is_idle() {
@@ -432,6 +482,13 @@ impl<A: Send + Sync + 'static> Actor<A> {
         self.session.calls_are_over(self.caller());
         if let Ok(mut state) = self.state.try_write() {
             crate::panics::drop_here(&self.name, state.take());
+        }
+        if let Some(home) = &self.home {
+            let because = match &self.lock().phase {
+                Phase::Dead(because) => because.clone(),
+                _ => unreachable!("only the dead are buried"),
+            };
+            return home.ended(because);
         }
         // Whoever looked it up to bring a call finds it dead, or not at all.
         self.session.act(|hub| {
@@ -515,7 +572,12 @@ impl<A> Core<A> {
 
 impl<A: Send + Sync + 'static> Runnable for Actor<A> {
     fn run(self: Arc<Self>) {
-        if self.run_slice(SLICE_CALLS, true, &|| false) {
+        let slice = || self.run_slice(SLICE_CALLS, true, &|| false);
+        let more = match &self.home {
+            None => slice(),
+            Some(home) => home.run(slice),
+        };
+        if more {
             let pool = self.session.pool.clone();
             pool.schedule(self);
         }
@@ -547,7 +609,7 @@ impl<A: Send + Sync + 'static> AnyActor for Actor<A> {
         self.see_to_runners(core); // It may have held others back.
         if let Some(call) = call {
             call.job.fail(error);
-            self.session.conclude(task, 0, Ended::Failed);
+            self.conclude(task, Ended::Failed);
         }
     }
 
@@ -594,5 +656,14 @@ impl<A: Send + Sync + 'static> AnyActor for Actor<A> {
         let (place, job) = core.queue.place(task)?;
         let needs_all = core.queue.waits_for_running(task);
         Some(CallView::Waiting { method: job.name(), place, needs_all })
+    }
+
+    fn begin(self: Arc<Self>) {
+        let lease = self.lock().lease;
+        self.placed(lease);
+    }
+
+    fn let_end(self: Arc<Self>) {
+        self.end_after_calls();
     }
 }

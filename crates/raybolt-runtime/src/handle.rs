@@ -4,26 +4,32 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use raybolt_core::calls::owner::{ActorKey, Submit, Target};
+use raybolt_core::calls::owner::{ActorKey, ClassId, Returns, Submit, Target};
 use raybolt_core::calls::queue::Call;
 use raybolt_core::calls::scheduler::{Demand, MEMORY, Within};
+use raybolt_wire::work::Code;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use slotmap::Key;
 
 use crate::actor::{Actor, AnyActor, Create, Refused};
-use crate::args::Arguments;
+use crate::args::{Arguments, Form};
 use crate::call::watch_deadline;
 use crate::context;
 use crate::error::{Error, Kind, Result, TaskError};
 use crate::failures;
 use crate::group::{Membership, PlacementGroup};
+use crate::hub::Hub;
 use crate::job::{Ended, Failure, returned};
 use crate::method::{Method, MethodJob, TypedCall, call_name};
 use crate::options::{CallOptions, TaskOptions};
 use crate::output::{Cells, Output};
 use crate::panics;
-use crate::session::{self, Session};
+use crate::processes::code;
+use crate::processes::hosted::{ActorShell, actor_shell};
+use crate::processes::remote_actor::{Construct, Life, Remote, Settings, kind_of};
+use crate::processes::remote_call::{RemoteCall, SentCall};
+use crate::session::{self, Place, Session};
 
 /// A handle to an actor; clones name the same one. When the last one goes, the actor ends after the
 /// calls it has.
@@ -31,7 +37,15 @@ pub struct ActorHandle<A: Send + Sync + 'static>(Arc<Inner<A>>);
 
 /// What all clones of a handle share.
 #[doc(hidden)]
-pub struct Inner<A: Send + Sync + 'static>(Result<Arc<Actor<A>>>);
+pub struct Inner<A: Send + Sync + 'static>(Result<Home<A>>);
+
+/// Where the actor lives.
+pub(crate) enum Home<A> {
+    /// In this process.
+    Here(Arc<Actor<A>>),
+    /// In a worker of this process.
+    Worker(Arc<Life>),
+}
 
 /// An actor's class, as its macro declares it once.
 pub struct ActorClass {
@@ -42,6 +56,8 @@ pub struct ActorClass {
     /// Its concurrency groups beside the default one: names and limits.
     pub groups: &'static [(&'static str, usize)],
 }
+
+pub use raybolt_core::calls::incarnations::FOREVER;
 
 /// How many shared calls of an actor with async methods run at once by default.
 pub const ASYNC_CONCURRENCY: usize = 1_000;
@@ -56,6 +72,8 @@ pub struct ActorOptions {
     group: Option<Membership>,
     max_concurrency: Option<usize>,
     max_pending_calls: Option<usize>,
+    max_restarts: u32,
+    max_task_retries: u32,
     error: Option<Error>,
 }
 
@@ -117,6 +135,21 @@ impl ActorOptions {
     /// How many calls may wait; a call beyond that fails at once. No bound by default.
     pub fn max_pending_calls(mut self, calls: usize) -> Self {
         self.max_pending_calls = Some(calls);
+        self
+    }
+
+    /// How often the actor begins anew when its worker process dies: with a new state, from its
+    /// constructor. Never by default; [`FOREVER`] for as often as it takes.
+    pub fn max_restarts(mut self, restarts: u32) -> Self {
+        self.max_restarts = restarts;
+        self
+    }
+
+    /// How often a call that was lost with the actor's worker process is made again, once the actor has
+    /// begun anew. Never by default: it may have run, in part or whole. [`FOREVER`] for as often as it
+    /// takes.
+    pub fn max_task_retries(mut self, retries: u32) -> Self {
+        self.max_task_retries = retries;
         self
     }
 
@@ -194,6 +227,18 @@ where
     })?;
     let name: Arc<str> = options.name.clone().unwrap_or_else(|| class.name.into());
     let class_name = class.name;
+    if let Place::Workers(_) = &session.place {
+        let settings = Settings {
+            kind: kind_of::<A>(),
+            class: class.name.to_owned(),
+            limits,
+            pending_max: options.max_pending_calls.unwrap_or(usize::MAX),
+            restarts: options.max_restarts,
+            call_retries: options.max_task_retries,
+        };
+        let construct = Constructor { class, args, new };
+        return make_remote(session, &name, options, settings, construct, copies);
+    }
     let create: Create<A> = Box::new(move || {
         // An object among the arguments is waited for here, on the actor's own time.
         args.wait().map_err(|error| argument_failed(class_name, &error))?;
@@ -210,15 +255,7 @@ where
                 let what = format!("actor `{name}`");
                 return Err(Error::new(Kind::SessionEnded { what }));
             }
-            let member = options.group.as_ref();
-            let within = member.map_or(Ok(Within::Node), |member| member.within(session.epoch))?;
-            let lease_class = if options.demand.is_empty() && member.is_none() {
-                None
-            } else {
-                let lease_name = format!("actor {class_name}");
-                let class = hub.class(&lease_name, &options.demand, within);
-                Some(class.map_err(|refused| Error::refused(&name, &refused, member))?)
-            };
+            let lease_class = lease_class(session, hub, class_name, &name, options)?;
             hub.copies += copies as u64;
             let key: ActorKey = hub.actors.insert_with_key(|key| {
                 let made = Arc::new(Actor::new(
@@ -233,7 +270,7 @@ where
                 actor = Some(made);
                 Arc::downgrade(&erased)
             });
-            if let Some(member) = member {
+            if let Some(member) = &options.group {
                 hub.groups.enlist_actor(member.key(), hub.actors[key].clone());
             }
             if let Some(lease_class) = lease_class {
@@ -247,13 +284,132 @@ where
             if !placed_later {
                 actor.start();
             }
-            ActorHandle(Arc::new(Inner(Ok(actor))))
+            ActorHandle::of(Home::Here(actor))
         });
     if let Err(error) = &made {
         failures::record_unschedulable(error);
     }
     drop(create); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
     made
+}
+
+/// The class of the lease that an actor needs, if it needs one.
+fn lease_class(
+    session: &Session,
+    hub: &mut Hub,
+    class: &str,
+    name: &str,
+    options: &ActorOptions,
+) -> Result<Option<ClassId>> {
+    let member = options.group.as_ref();
+    let within = member.map_or(Ok(Within::Node), |member| member.within(session.epoch))?;
+    if options.demand.is_empty() && member.is_none() {
+        return Ok(None);
+    }
+    let lease_class = hub.class(&format!("actor {class}"), &options.demand, within);
+    lease_class.map(Some).map_err(|refused| Error::refused(name, &refused, member))
+}
+
+/// Makes an actor in a worker of this process.
+fn make_remote<A: Send + Sync + 'static, X: Arguments>(
+    session: &Arc<Session>,
+    name: &Arc<str>,
+    options: &ActorOptions,
+    settings: Settings,
+    construct: Constructor<A, X>,
+    copies: usize,
+) -> Result<ActorHandle<A>>
+where
+    X::Held: Send,
+{
+    construct.code()?;
+    let needs = construct.args.needs(session.epoch)?.into_boxed_slice();
+    let mut construct: Option<Box<dyn Construct>> = Some(Box::new(construct));
+    let mut settings = Some(settings);
+    let made = session.act(|hub| {
+        if hub.ended {
+            let what = format!("actor `{name}`");
+            return Err(Error::new(Kind::SessionEnded { what }));
+        }
+        let class = settings.as_ref().map_or("", |settings| &settings.class);
+        let lease_class = lease_class(session, hub, class, name, options)?;
+        hub.copies += copies as u64;
+        let mut made = None;
+        hub.actors.insert_with_key(|key| {
+            let actor = Arc::new(Remote::new(
+                session.clone(),
+                key,
+                name.clone(),
+                settings.take().expect("an actor is made once"),
+                lease_class.is_some(),
+                construct.take().expect("an actor is made once"),
+            ));
+            let erased: Arc<dyn AnyActor> = actor.clone();
+            made = Some(actor);
+            Arc::downgrade(&erased)
+        });
+        let actor = made.expect("made a line ago");
+        if let Some(member) = &options.group {
+            hub.groups.enlist_actor(member.key(), hub.actors[actor.key].clone());
+        }
+        if !needs.is_empty() {
+            let target = Target::Actor(actor.key);
+            let returns = Returns::Many(Box::default());
+            let submit = Submit { target, job: None, needs, returns, retries: 0 };
+            let (task, waits) = hub.owner.submit(submit);
+            if waits {
+                actor.waits_for_arguments(task);
+            } else {
+                hub.owner.finished(task, 0, true);
+            }
+        }
+        if let Some(lease_class) = lease_class {
+            hub.place(lease_class, actor.clone());
+        }
+        Ok(actor)
+    });
+    if let Err(error) = &made {
+        failures::record_unschedulable(error);
+    }
+    drop(construct); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
+    let actor = made?;
+    let handle = ActorHandle::of(Home::Worker(Arc::new(Life(actor.clone()))));
+    actor.settle_down();
+    Ok(handle)
+}
+
+/// A class's constructor, and what it is called with.
+struct Constructor<A, X: Arguments> {
+    class: &'static ActorClass,
+    args: X,
+    new: fn(X::Held) -> std::result::Result<A, Failure>,
+}
+
+impl<A: Send + Sync + 'static, X: Arguments> Construct for Constructor<A, X>
+where
+    X::Held: Send,
+{
+    fn code(&self) -> Result<Code> {
+        let name = self.class.name;
+        let foreign = |foreign: code::Foreign| {
+            Error::new(Kind::Invalid(format!("actor `{name}` cannot live in a worker: {foreign}")))
+        };
+        let shell: ActorShell = actor_shell::<A, X>;
+        Ok(Code {
+            shell: code::offset_of(shell as *const () as usize).map_err(foreign)?,
+            body: code::offset_of(self.new as *const () as usize).map_err(foreign)?,
+            declared: code::offset_of_static(self.class).map_err(foreign)?,
+        })
+    }
+
+    fn pack(&self, out: &mut Vec<u8>) -> Result<()> {
+        self.args.pack(self.class.name, Form::Values, out)
+    }
+
+    fn argument_error(&self) -> Option<Error> {
+        let error = self.args.error()?;
+        Some(Error::new(Kind::Task(*argument_failed(self.class.name, &error))))
+    }
 }
 
 fn argument_failed(class: &str, error: &Error) -> Box<TaskError> {
@@ -283,28 +439,59 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
         O: Output,
     {
         match &self.0.0 {
-            Ok(actor) => {
+            Ok(Home::Here(actor)) => {
                 try_call(actor, method, options.into_inner(), args).unwrap_or_else(O::failed)
             }
+            Ok(Home::Worker(life)) => try_call_remote(&life.0, &method, options.into_inner(), args)
+                .unwrap_or_else(O::failed),
             Err(error) => O::failed(error.clone()),
         }
     }
 
     /// Ends the actor now: the call that runs is asked to stop, those that wait fail.
     pub fn kill(&self) {
-        if let Ok(actor) = &self.0.0 {
-            actor.clone().kill("it was killed");
-            actor.session.names.forget_dead();
-        }
+        let session = match &self.0.0 {
+            Ok(Home::Here(actor)) => {
+                actor.clone().kill("it was killed");
+                &actor.session
+            }
+            Ok(Home::Worker(life)) => {
+                life.0.clone().kill("it was killed");
+                &life.0.session
+            }
+            Err(_) => return,
+        };
+        session.names.forget_dead();
     }
 
     /// The actor's name, or its class's if it has none.
     pub fn name(&self) -> &str {
-        self.0.0.as_ref().map_or("", |actor| &actor.name)
+        match &self.0.0 {
+            Ok(Home::Here(actor)) => &actor.name,
+            Ok(Home::Worker(life)) => &life.0.name,
+            Err(_) => "",
+        }
     }
 
     pub(crate) fn failed(error: Error) -> Self {
         ActorHandle(Arc::new(Inner(Err(error))))
+    }
+
+    fn of(home: Home<A>) -> Self {
+        ActorHandle(Arc::new(Inner(Ok(home))))
+    }
+
+    /// A handle to an actor in a worker, if it is an `A`.
+    pub(crate) fn of_life(life: Arc<Life>) -> Option<Self> {
+        (life.0.settings().kind == kind_of::<A>()).then(|| Self::of(Home::Worker(life)))
+    }
+
+    /// What holds it, if it lives in a worker of this process.
+    pub(crate) fn life(&self) -> Option<&Arc<Life>> {
+        match &self.0.0 {
+            Ok(Home::Worker(life)) => Some(life),
+            _ => None,
+        }
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner<A>> {
@@ -314,6 +501,72 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
     pub(crate) fn from_inner(inner: Arc<Inner<A>>) -> Self {
         ActorHandle(inner)
     }
+}
+
+/// What is the same for all calls, wherever the actor lives: how many values are copied.
+fn prepare<X: Arguments>(name: &str, options: &mut TaskOptions, args: &X) -> Result<usize> {
+    if let Some(error) = options.settings().and_then(|set| set.error.clone()) {
+        return Err(error);
+    }
+    let (_, copies) = args.check().map_err(|error| {
+        let task = call_name(name, options).to_owned();
+        Error::new(Kind::Encode { task, because: error.to_string() })
+    })?;
+    let inherited = context::current().and_then(|context| context.deadline);
+    if inherited.is_some() || options.settings().is_some() {
+        options.fix_deadline(Instant::now(), inherited);
+    }
+    Ok(copies)
+}
+
+fn try_call_remote<A, X, O>(
+    actor: &Arc<Remote>,
+    method: &Method<A, X::Held, O>,
+    mut options: TaskOptions,
+    args: X,
+) -> Result<O::Refs>
+where
+    A: Send + Sync + 'static,
+    X: Arguments,
+    X::Held: Send,
+    O: Output,
+{
+    let (session, name) = (&actor.session, method.name);
+    let copies = prepare(method.name, &mut options, &args)?;
+    let (cells, refs) = O::pending(session.epoch);
+    cells.configure(&options);
+    let needs = args.needs(session.epoch)?.into_boxed_slice();
+    let place = cells.clone();
+    let call = Arc::new(SentCall::new(method, args, cells, options.clone())?);
+    let mut is_packed = false;
+    if needs.is_empty() {
+        call.pack()?;
+        is_packed = true;
+    }
+    let caller = context::caller();
+    let (task, queued) = session.act(|hub| {
+        hub.copies += copies as u64;
+        let returns = place.expect(&mut hub.owner);
+        let target = Target::Actor(actor.key);
+        let (task, waits) =
+            hub.owner.submit(Submit { target, job: None, needs, returns, retries: 0 });
+        // A call that waits must be in its actor's queue before anyone can say that it is ready.
+        (task, waits.then(|| actor.submitted(caller, task, call.clone(), false)))
+    });
+    let queued = queued.unwrap_or_else(|| {
+        if !is_packed {
+            call.pack()?;
+        }
+        actor.submitted(caller, task, call.clone(), true)
+    });
+    if let Err(error) = queued {
+        call.fail(Some(error));
+        session.conclude(task, 0, Ended::Failed);
+    }
+    if options.until().is_some() {
+        watch_deadline(session, call_name(name, &options).to_owned(), &options, &place);
+    }
+    Ok(refs)
 }
 
 fn try_call<A, X, O>(
@@ -330,17 +583,7 @@ where
 {
     let Method { name, group, body } = method;
     let session = &actor.session;
-    if let Some(error) = options.settings().and_then(|set| set.error.clone()) {
-        return Err(error);
-    }
-    let (_, copies) = args.check().map_err(|error| {
-        let task = call_name(name, &options).to_owned();
-        Error::new(Kind::Encode { task, because: error.to_string() })
-    })?;
-    let inherited = context::current().and_then(|context| context.deadline);
-    if inherited.is_some() || options.settings().is_some() {
-        options.fix_deadline(Instant::now(), inherited);
-    }
+    let copies = prepare(name, &mut options, &args)?;
     let (cells, refs) = O::pending(session.epoch);
     cells.configure(&options);
     let needs = args.needs(session.epoch)?.into_boxed_slice();
@@ -373,13 +616,17 @@ where
 
 impl<A: Send + Sync + 'static> Inner<A> {
     pub(crate) fn is_alive(&self) -> bool {
-        self.0.as_ref().is_ok_and(|actor| actor.is_alive())
+        match &self.0 {
+            Ok(Home::Here(actor)) => actor.is_alive(),
+            Ok(Home::Worker(life)) => life.0.is_alive(),
+            Err(_) => false,
+        }
     }
 }
 
 impl<A: Send + Sync + 'static> Drop for Inner<A> {
     fn drop(&mut self) {
-        if let Ok(actor) = &self.0 {
+        if let Ok(Home::Here(actor)) = &self.0 {
             actor.end_after_calls();
         }
     }
@@ -400,7 +647,11 @@ impl<A: Send + Sync + 'static> fmt::Debug for ActorHandle<A> {
 /// A handle inside a value travels as its actor's id.
 impl<A: Send + Sync + 'static> Serialize for ActorHandle<A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let id = self.0.0.as_ref().map_or(0, |actor| actor.key.data().as_ffi());
+        let id = match &self.0.0 {
+            Ok(Home::Here(actor)) => actor.key.data().as_ffi(),
+            Ok(Home::Worker(life)) => life.0.key.data().as_ffi(),
+            Err(_) => 0,
+        };
         serializer.serialize_u64(id)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use raybolt_core::calls::queue::Mode;
+use raybolt_wire::work::{MethodCode, Offset};
 use tokio::sync::RwLock;
 
 use crate::args::Arguments;
@@ -15,6 +16,7 @@ use crate::job::{Began, Ended, Failure, deliver, fail, refuse_late, returned, se
 use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
 use crate::panics;
+use crate::processes::code::{self, Foreign};
 
 /// What an async method returns.
 pub type MethodFuture<'a, O> = Pin<Box<dyn Future<Output = Result<O, Failure>> + Send + 'a>>;
@@ -53,6 +55,46 @@ impl<A, H, O: Output> Body<A, H, O> {
             }
             Body::Shared(_) | Body::AsyncShared(_) | Body::SharedInto(_) => Mode::Shared,
         }
+    }
+}
+
+impl<A, H, O: Output> Body<A, H, O> {
+    /// How another process names it: its kind, and where its function stands.
+    pub(crate) fn named(&self) -> Result<(u8, Offset), Foreign> {
+        let (kind, address) = match *self {
+            Body::Exclusive(run) => (0, run as *const () as usize),
+            Body::Shared(run) => (1, run as *const () as usize),
+            Body::AsyncExclusive(run) => (2, run as *const () as usize),
+            Body::AsyncShared(run) => (3, run as *const () as usize),
+            Body::ExclusiveInto(run) => (4, run as *const () as usize),
+            Body::SharedInto(run) => (5, run as *const () as usize),
+        };
+        Ok((kind, code::offset_of(address)?))
+    }
+
+    /// The method that another process named.
+    ///
+    /// # Safety
+    /// The other process named a `Body<A, H, O>`.
+    pub(crate) unsafe fn found(method: MethodCode) -> Result<Self, Foreign> {
+        let place = method.body;
+        // SAFETY: by the caller's promise a method of this kind and these types stands there.
+        unsafe {
+            Ok(match method.kind {
+                0 => Body::Exclusive(code::function(place)?),
+                1 => Body::Shared(code::function(place)?),
+                2 => Body::AsyncExclusive(code::function(place)?),
+                3 => Body::AsyncShared(code::function(place)?),
+                4 => Body::ExclusiveInto(code::function(place)?),
+                5 => Body::SharedInto(code::function(place)?),
+                _ => return Err(Foreign),
+            })
+        }
+    }
+
+    /// Whether it makes its values one by one.
+    pub(crate) fn is_generator(&self) -> bool {
+        matches!(self, Body::ExclusiveInto(_) | Body::SharedInto(_))
     }
 }
 

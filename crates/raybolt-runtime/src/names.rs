@@ -8,18 +8,29 @@ use raybolt_core::suggest;
 
 use crate::error::{Error, Kind, Result};
 use crate::handle::{ActorHandle, Inner};
+use crate::processes::remote_actor::Life;
 
 /// The named actors of a session.
 #[derive(Default)]
 pub struct Names(Mutex<BTreeMap<Arc<str>, Named>>);
 
 struct Named {
-    class: &'static str,
-    /// A `Weak<Inner<A>>`.
-    handle: Box<dyn Any + Send + Sync>,
-    is_alive: fn(&(dyn Any + Send + Sync)) -> bool,
+    class: String,
+    actor: Found,
     /// Keeps a detached actor alive; held, never read.
     _detached: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// The way to a named actor, which does not keep it alive.
+enum Found {
+    /// In this process.
+    Here {
+        /// A `Weak<Inner<A>>`.
+        handle: Box<dyn Any + Send + Sync>,
+        is_alive: fn(&(dyn Any + Send + Sync)) -> bool,
+    },
+    /// In a worker of this process.
+    Worker(Weak<Life>),
 }
 
 impl Names {
@@ -34,7 +45,7 @@ impl Names {
     ) -> Result<ActorHandle<A>> {
         let mut names = self.lock();
         if let Some(named) = names.get(name)
-            && (named.is_alive)(&*named.handle)
+            && named.is_alive()
         {
             if !get_if_exists {
                 let message = format!(
@@ -46,18 +57,18 @@ impl Names {
         }
         let handle = create();
         let inner: &Arc<Inner<A>> = handle.inner();
-        names.insert(
-            name.clone(),
-            Named {
-                class,
+        let actor = match handle.life() {
+            Some(life) => Found::Worker(Arc::downgrade(life)),
+            None => Found::Here {
                 handle: Box::new(Arc::downgrade(inner)),
                 is_alive: |handle| {
                     let handle = handle.downcast_ref::<Weak<Inner<A>>>();
                     handle.and_then(Weak::upgrade).is_some_and(|inner| inner.is_alive())
                 },
-                _detached: detached.then(|| inner.clone() as Arc<dyn Any + Send + Sync>),
             },
-        );
+        };
+        let detached = detached.then(|| inner.clone() as Arc<dyn Any + Send + Sync>);
+        names.insert(name.clone(), Named { class: class.into(), actor, _detached: detached });
         Ok(handle)
     }
 
@@ -67,24 +78,13 @@ impl Names {
         class: &'static str,
     ) -> Result<ActorHandle<A>> {
         let names = self.lock();
-        let alive = |named: &&Named| (named.is_alive)(&*named.handle);
-        match names.get(name).filter(alive) {
-            Some(named) => named.typed(name, class),
-            None => {
-                let known =
-                    names.iter().filter(|(_, named)| alive(named)).map(|(known, _)| &**known);
-                let hint = suggest::nearest(name, known)
-                    .map(|nearest| format!("; did you mean `{nearest}`?"))
-                    .unwrap_or_default();
-                Err(Error::new(Kind::ActorName(format!("no actor is named `{name}`{hint}"))))
-            }
-        }
+        find(&names, name)?.typed(name, class)
     }
 
     /// Lets a detached actor go, when it was killed.
     pub(crate) fn forget_dead(&self) {
         let mut names = self.lock();
-        let dead = names.extract_if(.., |_, named| !(named.is_alive)(&*named.handle));
+        let dead = names.extract_if(.., |_, named| !named.is_alive());
         let dead: Vec<_> = dead.collect();
         drop(names);
         drop(dead);
@@ -100,14 +100,37 @@ impl Names {
     }
 }
 
+fn find<'a>(names: &'a BTreeMap<Arc<str>, Named>, name: &str) -> Result<&'a Named> {
+    names.get(name).filter(|named| named.is_alive()).ok_or_else(|| {
+        let known = names.iter().filter(|(_, named)| named.is_alive()).map(|(known, _)| &**known);
+        let hint = suggest::nearest(name, known)
+            .map(|nearest| format!("; did you mean `{nearest}`?"))
+            .unwrap_or_default();
+        Error::new(Kind::ActorName(format!("no actor is named `{name}`{hint}")))
+    })
+}
+
 impl Named {
+    fn is_alive(&self) -> bool {
+        match &self.actor {
+            Found::Here { handle, is_alive } => is_alive(&**handle),
+            Found::Worker(life) => life.upgrade().is_some_and(|life| life.0.is_alive()),
+        }
+    }
+
     fn typed<A: Send + Sync + 'static>(
         &self,
         name: &str,
         class: &'static str,
     ) -> Result<ActorHandle<A>> {
-        let inner = self.handle.downcast_ref::<Weak<Inner<A>>>().and_then(Weak::upgrade);
-        inner.map(ActorHandle::from_inner).ok_or_else(|| {
+        let handle = match &self.actor {
+            Found::Here { handle, .. } => {
+                let inner = handle.downcast_ref::<Weak<Inner<A>>>().and_then(Weak::upgrade);
+                inner.map(ActorHandle::from_inner)
+            }
+            Found::Worker(life) => life.upgrade().and_then(ActorHandle::of_life),
+        };
+        handle.ok_or_else(|| {
             let message = format!("actor `{name}` is a `{}`, not a `{class}`", self.class);
             Error::new(Kind::ActorName(message))
         })

@@ -13,6 +13,11 @@
 //!   | <--- Submit(ids), Put(id), Fetch(id)       |  a task calls others
 //!   | Value(id) [value] -------------------->  |
 //!   | <--- Released(id)                         |
+//!   | Host(actor, incarnation) [arguments] -->  |
+//!   | Call(actor, number) [arguments] ------->  |
+//!   | <--- Called(number, outcome) [value]      |
+//!   | EndActor(actor) ----------------------->  |
+//!   | <--- ActorEnded(actor) [error]            |
 //! ```
 //!
 //! # Invariants
@@ -20,6 +25,8 @@
 //!   attempt that was given up is not taken for that of a later one.
 //! - **WORK-2 (same file).** Code is named by its offset in the executable that both sides run.
 //! - **WORK-3 (time that is left).** A deadline travels as the time left.
+//! - **WORK-4 (fenced).** Whatever is said of an actor names its incarnation, so that one that was given
+//!   up is not taken for its successor.
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +76,85 @@ pub enum ToWorker {
         /// The number of the first item that there is no room for; without it nobody wants any.
         until: Option<u64>,
     },
+    /// Begin an actor; the arguments of its constructor are the body.
+    Host(Host),
+    /// Call an actor that lives there; the arguments are the body.
+    Call(Call),
+    /// A call that has not begun never shall; one that runs is asked to stop.
+    StopCall {
+        /// Which actor.
+        actor: u64,
+        /// Which incarnation of it (WORK-4).
+        incarnation: u32,
+        /// The call's task.
+        task: u64,
+    },
+    /// An actor shall end.
+    EndActor {
+        /// Which actor.
+        actor: u64,
+        /// Which incarnation of it (WORK-4).
+        incarnation: u32,
+        /// Why it is killed; without a reason it ends after the calls it has.
+        because: Option<String>,
+    },
+}
+
+/// An actor as its worker gets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Which actor, as its owner numbers it.
+    pub actor: u64,
+    /// Which of its lives (WORK-4).
+    pub incarnation: u32,
+    /// What makes it.
+    pub code: Code,
+    /// Its name for messages.
+    pub name: String,
+    /// How many calls of each concurrency group may run at once.
+    pub limits: Vec<u64>,
+    /// How many calls may wait.
+    pub pending_max: u64,
+    /// The lease that it holds as long as it lives.
+    pub lease: Option<u64>,
+}
+
+/// A call of an actor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Which actor.
+    pub actor: u64,
+    /// Which incarnation of it (WORK-4).
+    pub incarnation: u32,
+    /// The answer repeats it.
+    pub number: u64,
+    /// Its task, as its owner numbers it.
+    pub task: u64,
+    /// Who calls, as far as order goes.
+    pub caller: u64,
+    /// What to run.
+    pub method: MethodCode,
+    /// Microseconds left when this was sent (WORK-3).
+    pub deadline_us: Option<u64>,
+    /// The call's own name, if it has one.
+    pub name: Option<String>,
+}
+
+/// A method of an actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodCode {
+    /// The typed shell: decodes the arguments, calls, encodes the result.
+    pub shell: Offset,
+    /// The user's method, as the shell wants it.
+    pub body: Offset,
+    /// Which kind of method that is.
+    pub kind: u8,
+    /// Its concurrency group.
+    pub group: u16,
+    /// Where its name stands.
+    pub name: Offset,
+    /// How long its name is.
+    pub name_bytes: u16,
 }
 
 /// One attempt of a task.
@@ -155,6 +241,28 @@ pub enum ToDriver {
         attempt: u32,
         /// The item's number.
         index: u64,
+    },
+    /// A call of an actor has ended; its values, or its error, are the body.
+    Called {
+        /// Which actor.
+        actor: u64,
+        /// Which incarnation of it (WORK-4).
+        incarnation: u32,
+        /// Which call.
+        number: u64,
+        /// How.
+        outcome: Outcome,
+        /// The objects that its values refer to.
+        refs: Vec<u64>,
+    },
+    /// An actor has ended. The error that it ended with, if there is one, is the body.
+    ActorEnded {
+        /// Which actor.
+        actor: u64,
+        /// Which incarnation of it (WORK-4).
+        incarnation: u32,
+        /// Why.
+        because: String,
     },
 }
 

@@ -13,6 +13,8 @@
 //! 2. While [`Fleet::has_room`] the shell pushes tasks of the lease's class ([`Fleet::pushed`]).
 //! 3. [`Fleet::answered`] makes room, and learns how long tasks of the class take: the depth follows.
 //! 4. A lease without tasks is [`Fleet::returned`]. When a worker dies, [`Fleet::lost`] names its leases.
+//! 5. An actor [is placed](Fleet::place_actor) where the fewest leases and actors are, and stays there until
+//!    it [has ended](Fleet::actor_ended) or its worker dies.
 //!
 //! # Invariants
 //! - **FLEET-1 (bounded).** At most [`DEPTH_MAX`] tasks are in flight under a lease, and together they
@@ -24,7 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use slotmap::SecondaryMap;
 
-use super::owner::ClassId;
+use super::owner::{ActorKey, ClassId};
 use super::scheduler::LeaseKey;
 use crate::ids::ProcessId;
 use crate::plant::{Plant, Plants};
@@ -41,6 +43,8 @@ pub struct Fleet {
     workers: BTreeMap<ProcessId, Worker>,
     given: SecondaryMap<LeaseKey, Given>,
     waiting: VecDeque<(LeaseKey, ClassId, bool)>,
+    actors: SecondaryMap<ActorKey, ProcessId>,
+    waiting_actors: VecDeque<ActorKey>,
     /// How long a task of each class takes, in nanoseconds, about; 0 if none has ended.
     pace_ns: Vec<u64>,
     plants: Plants,
@@ -49,6 +53,7 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct Worker {
     leases: usize,
+    actors: usize,
 }
 
 #[derive(Debug)]
@@ -97,7 +102,7 @@ impl Fleet {
         class: ClassId,
         is_exclusive: bool,
     ) -> Option<Assigned> {
-        let Some((process, worker)) = self.workers.iter_mut().min_by_key(|(_, w)| w.leases) else {
+        let Some((process, worker)) = self.workers.iter_mut().min_by_key(|(_, w)| w.load()) else {
             self.waiting.push_back((lease, class, is_exclusive));
             return None;
         };
@@ -115,11 +120,51 @@ impl Fleet {
         waiting.into_iter().filter_map(give).collect()
     }
 
-    /// A worker is gone: the leases that were its own.
+    /// An actor wants a place: where it goes, or nothing as long as no worker is ready.
+    pub fn place_actor(&mut self, actor: ActorKey) -> Option<ProcessId> {
+        let Some((process, worker)) = self.workers.iter_mut().min_by_key(|(_, w)| w.load()) else {
+            self.waiting_actors.push_back(actor);
+            return None;
+        };
+        worker.actors += 1;
+        self.actors.insert(actor, *process);
+        Some(*process)
+    }
+
+    /// The actors that wait for a worker, once there is one: they are to be placed anew.
+    pub fn waiting_actors(&mut self) -> VecDeque<ActorKey> {
+        if self.workers.is_empty() {
+            VecDeque::new()
+        } else {
+            std::mem::take(&mut self.waiting_actors)
+        }
+    }
+
+    /// No worker is to be had: the actors that wait for one.
+    pub fn give_up_actors(&mut self) -> VecDeque<ActorKey> {
+        std::mem::take(&mut self.waiting_actors)
+    }
+
+    /// An actor needs no place any more.
+    pub fn actor_ended(&mut self, actor: ActorKey) {
+        self.waiting_actors.retain(|waiting| *waiting != actor);
+        let process = self.actors.remove(actor);
+        if let Some(worker) = process.and_then(|process| self.workers.get_mut(&process)) {
+            worker.actors -= 1;
+        }
+    }
+
+    /// Where an actor lives.
+    pub fn home(&self, actor: ActorKey) -> Option<ProcessId> {
+        self.actors.get(actor).copied()
+    }
+
+    /// A worker is gone: the leases that were its own. Its actors have no home any more.
     pub fn lost(&mut self, process: ProcessId) -> Vec<(LeaseKey, ClassId)> {
         if !self.plants.has(Plant::ServeTheDead) {
             self.workers.remove(&process);
         }
+        self.actors.retain(|_, home| *home != process);
         let lost = self.given.iter().filter(|(_, given)| given.process == process);
         let lost: Vec<_> = lost.map(|(lease, given)| (lease, given.class)).collect();
         for (lease, _) in &lost {
@@ -242,6 +287,12 @@ impl Given {
     }
 }
 
+impl Worker {
+    fn load(&self) -> usize {
+        self.leases + self.actors
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use slotmap::SlotMap;
@@ -268,6 +319,26 @@ mod tests {
         assert_eq!(fleet.granted(leases[1], CLASS, false).unwrap().process, SECOND);
         fleet.returned(leases[0]);
         assert_eq!(fleet.granted(leases[2], CLASS, false).unwrap().process, FIRST);
+    }
+
+    #[test]
+    fn actors_go_where_the_fewest_are_and_have_no_home_when_it_is_lost() {
+        let mut keys = SlotMap::<ActorKey, ()>::with_key();
+        let actors: Vec<_> = (0..3).map(|_| keys.insert(())).collect();
+        let mut fleet = Fleet::new();
+        assert_eq!(fleet.place_actor(actors[0]), None);
+        assert_eq!(fleet.waiting_actors(), []);
+        fleet.ready(FIRST);
+        assert_eq!(fleet.waiting_actors(), [actors[0]]);
+        assert_eq!(fleet.place_actor(actors[0]), Some(FIRST));
+        fleet.ready(SECOND);
+        assert_eq!(fleet.place_actor(actors[1]), Some(SECOND));
+        fleet.actor_ended(actors[1]);
+        assert_eq!(fleet.place_actor(actors[2]), Some(SECOND));
+        fleet.lost(SECOND);
+        assert_eq!((fleet.home(actors[0]), fleet.home(actors[2])), (Some(FIRST), None));
+        fleet.actor_ended(actors[2]); // Too late: nobody counts it any more.
+        assert_eq!(fleet.place_actor(actors[2]), Some(FIRST));
     }
 
     #[test]

@@ -35,7 +35,7 @@
 use std::collections::VecDeque;
 
 use super::owner::TaskKey;
-use super::queue::{Call, CallerId, Mode, Queue};
+use super::queue::{Call, CallerId, Mode, Place, Queue};
 use crate::plant::{Plant, Plants};
 
 /// As many restarts, or retries, as it takes.
@@ -314,6 +314,21 @@ impl<J> Incarnations<J> {
     /// Which incarnation is the present one.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// The calls in flight, in the order in which they were sent.
+    pub fn sent(&self) -> impl Iterator<Item = (TaskKey, &J)> {
+        self.sent.iter().flatten().map(|sent| (sent.task, &sent.job.job))
+    }
+
+    /// The calls that wait, in no order between callers and groups.
+    pub fn calls(&self) -> impl Iterator<Item = (TaskKey, &J)> {
+        self.queue.calls().map(|call| (call.task, &call.job.job))
+    }
+
+    /// Where a call is that waits.
+    pub fn place(&self, task: TaskKey) -> Option<(Place, &J)> {
+        self.queue.place(task).map(|(place, job)| (place, &job.job))
     }
 
     /// How many calls are in flight.

@@ -41,6 +41,30 @@ pub(crate) fn offset_of_static<T>(place: &'static T) -> Result<Offset, Foreign> 
     image().offset(&image().data, std::ptr::from_ref(place) as usize)
 }
 
+/// Where a text of the program stands.
+pub(crate) fn offset_of_text(text: &'static str) -> Result<(Offset, u16), Foreign> {
+    let bytes = u16::try_from(text.len()).map_err(|_| Foreign)?;
+    let offset = image().offset(&image().data, text.as_ptr() as usize)?;
+    Ok((offset, bytes))
+}
+
+/// The text that stands there.
+///
+/// # Safety
+/// The sender made offset and length of a text (CODE-2).
+pub(crate) unsafe fn text(offset: Offset, bytes: u16) -> Result<&'static str, Foreign> {
+    let image = image();
+    let address = image.address(&image.data, offset)?;
+    let end = address + usize::from(bytes);
+    if !image.data.iter().any(|range| range.contains(&address) && end <= range.end) {
+        return Err(Foreign);
+    }
+    // SAFETY: it lies within a mapping that can be read (CODE-1), and by the caller's promise a text
+    // stands there, which never changes.
+    let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, usize::from(bytes)) };
+    std::str::from_utf8(bytes).map_err(|_| Foreign)
+}
+
 /// The function at an offset.
 ///
 /// # Safety
@@ -139,6 +163,9 @@ mod tests {
         let offset = offset_of_static(&NAME).unwrap();
         // SAFETY: the offset is that of a static of this type.
         assert_eq!(unsafe { place::<(u64, &str)>(offset) }.unwrap(), &NAME);
+        let (offset, bytes) = offset_of_text("a text").unwrap();
+        // SAFETY: they are those of a text.
+        assert_eq!(unsafe { text(offset, bytes) }, Ok("a text"));
     }
 
     #[test]

@@ -98,6 +98,7 @@ impl Workers {
         for fallen in fallen {
             self.fail(session, fallen, &because);
         }
+        self.actors_lost(&worker, &format!("its worker is gone: {because}"));
         was_given
     }
 
@@ -139,14 +140,19 @@ impl Workers {
     /// Fails the tasks that wait for a worker, if none is to be had.
     pub(crate) fn fail_waiting(&self, session: &Arc<Session>) {
         let Some(because) = self.gave_up().clone() else { return };
-        let failed = session.act(|hub| {
+        let (failed, actors) = session.act(|hub| {
+            let actors = hub.fleet.give_up_actors().into_iter();
+            let actors: Vec<_> = actors.filter_map(|actor| hub.actor(actor)).collect();
             let mut failed = Vec::new();
             for (lease, class) in hub.fleet.give_up() {
                 failed.extend(std::iter::from_fn(|| hub.lend(lease, class)));
                 hub.give_back(lease, class);
             }
-            failed
+            (failed, actors)
         });
+        for actor in actors {
+            actor.kill(&because);
+        }
         for work in failed {
             let (task, because) = (work.job.name().to_owned(), because.clone());
             work.job.fail(Some(Error::new(Kind::NoWorker { task, because })));

@@ -12,6 +12,7 @@
 //!
 //! - [`node`]: the driver's side: workers, what lies at each, answers, losses.
 //! - [`serve`]: the worker's side.
+//! - [`remote_actor`]: the driver's side of an actor. [`hosted`]: the worker's.
 //! - [`leader`]: who reads the links. [`link`], [`poll`]: sockets.
 //! - [`upstream`]: how code in a worker calls others. [`downstream`]: what the driver does
 //!   for it. [`raw`]: what it keeps without knowing its type. [`lent`]: objects
@@ -28,6 +29,7 @@ pub(crate) mod blackbox;
 pub(crate) mod code;
 pub(crate) mod deaths;
 pub(crate) mod downstream;
+pub(crate) mod hosted;
 pub mod inlet;
 pub(crate) mod keeper;
 pub(crate) mod leader;
@@ -40,6 +42,8 @@ pub(crate) mod outlet;
 pub mod parcel;
 pub(crate) mod poll;
 pub mod raw;
+pub(crate) mod remote_actor;
+pub(crate) mod remote_call;
 pub(crate) mod serve;
 pub(crate) mod spawn;
 pub(crate) mod start;

@@ -4,13 +4,13 @@
 //! - **NODE-1 (one holder).** A task that is lent lies in the hands of one worker record, from before its
 //!   frame is sent until its answer is taken or the worker is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::fleet::Assigned;
-use raybolt_core::calls::owner::{Attempt, ClassId, Retry, TaskKey};
+use raybolt_core::calls::owner::{ActorKey, Attempt, ClassId, Retry, TaskKey};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
 use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
@@ -20,12 +20,14 @@ use crate::error::{Error, Kind};
 use crate::hub::{Hub, Work};
 use crate::job::{Ended, Job};
 use crate::object::AnyObject;
+use crate::panics;
 use crate::processes::inlet::Inlet;
 use crate::processes::keeper::{Keeper, Order};
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::parcel;
 use crate::processes::poll::Poll;
+use crate::processes::remote_actor::Remote;
 use crate::session::Session;
 
 /// The node of a session over processes.
@@ -52,6 +54,8 @@ pub(crate) struct Worker {
     pub(crate) process: ProcessId,
     pub(crate) link: Link,
     hands: Mutex<Hands>,
+    /// Actors that live there.
+    actors: Mutex<HashMap<ActorKey, Arc<Remote>>>,
 }
 
 /// What lies at a worker.
@@ -81,6 +85,17 @@ struct Batch {
     ended: Vec<(TaskKey, Attempt, Ended)>,
     /// How many tasks of each lease were answered.
     leases: Vec<(LeaseKey, ClassId, u32)>,
+    /// Actors whose calls were answered.
+    actors: Vec<Arc<Remote>>,
+    over: Vec<Over>,
+}
+
+/// An actor has ended.
+struct Over {
+    actor: Arc<Remote>,
+    incarnation: u32,
+    because: String,
+    error: Option<Error>,
 }
 
 /// A task to be pushed.
@@ -209,19 +224,25 @@ impl Workers {
         process: ProcessId,
         link: Link,
     ) -> std::io::Result<()> {
-        let worker = Arc::new(Worker { process, link, hands: Mutex::default() });
+        let (hands, actors) = (Mutex::default(), Mutex::default());
+        let worker = Arc::new(Worker { process, link, hands, actors });
         worker.link.start()?;
         self.all().insert(process, worker);
         *self.gave_up() = None;
         let now_us = self.now_us();
-        let pushes = session.act(|hub| {
+        let (pushes, actors) = session.act(|hub| {
             let mut pushes = Vec::new();
             for assigned in hub.fleet.ready(process) {
                 hub.refill(assigned, now_us, &mut pushes);
             }
-            pushes
+            let actors = hub.fleet.waiting_actors().into_iter();
+            let actors: Vec<_> = actors.filter_map(|actor| hub.actor(actor)).collect();
+            (pushes, actors)
         });
         self.push(session, pushes);
+        for actor in actors {
+            actor.begin();
+        }
         Ok(())
     }
 
@@ -290,6 +311,14 @@ impl Workers {
         self.conclude(session, batch);
     }
 
+    /// The actors of a lost worker begin anew elsewhere, or fail.
+    pub(crate) fn actors_lost(&self, worker: &Arc<Worker>, because: &str) {
+        let actors = std::mem::take(&mut *worker.actors());
+        for actor in actors.into_values() {
+            actor.lost(worker, because);
+        }
+    }
+
     fn arrived(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -338,14 +367,35 @@ impl Workers {
             ToDriver::Stalled { task, attempt, index } => {
                 self.stalled(worker, (task, attempt), index);
             }
+            ToDriver::Called { actor, incarnation, number, outcome, refs } => {
+                let Some(actor) = worker.actor(actor) else { return };
+                let Some((task, made)) = actor.answered(incarnation, number) else { return };
+                let (answer, keeps) = match outcome {
+                    Outcome::Returned => match session.keep(&refs) {
+                        Ok(keeps) => (Ok(body), keeps),
+                        Err(error) => (Err(error), Vec::new()),
+                    },
+                    Outcome::Failed => (Err(error_in(body, made.call.name())), Vec::new()),
+                };
+                batch.ended.push((task, 0, made.call.answered(answer, keeps)));
+                panics::drop_here(&actor.name, made);
+                if !batch.actors.iter().any(|other| Arc::ptr_eq(other, &actor)) {
+                    batch.actors.push(actor);
+                }
+            }
+            ToDriver::ActorEnded { actor, incarnation, because } => {
+                let Some(actor) = worker.actor(actor) else { return };
+                let error = (!body.is_empty()).then(|| error_in(body, &actor.name));
+                batch.over.push(Over { actor, incarnation, because, error });
+            }
         }
     }
 
     /// Tells the machines what has ended, and sends what there is room for now.
     fn conclude(&self, session: &Arc<Session>, batch: Batch) {
         let now_us = self.now_us();
-        let Batch { ended, leases } = batch;
-        if ended.is_empty() {
+        let Batch { ended, leases, actors, over } = batch;
+        if ended.is_empty() && over.is_empty() {
             return;
         }
         let mut again = Vec::new();
@@ -355,6 +405,7 @@ impl Workers {
                     Ended::Retry { .. } => again.push((task, attempt, ended)),
                     Ended::Success(_) | Ended::Failed => {
                         Session::report(hub, task, attempt, &ended);
+                        session.stop_is_over(task);
                     }
                 }
             }
@@ -372,6 +423,15 @@ impl Workers {
             session.conclude(task, attempt, ended);
         }
         self.push(session, pushes);
+        for actor in actors {
+            actor.resume();
+        }
+        for Over { actor, incarnation, because, error } in over {
+            if let Some(error) = error.as_ref().and_then(Error::task_error) {
+                crate::failures::record(error, true);
+            }
+            actor.ended(incarnation, &because);
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<ProcessId, Arc<Worker>>> {
@@ -393,9 +453,6 @@ impl Source for Arc<Workers> {
                 self.keeper_order(Order::LinkEnded(process));
             }
         });
-        if batch.ended.is_empty() {
-            return;
-        }
         if let Some(session) = session {
             self.conclude(&session, batch);
         }
@@ -459,6 +516,33 @@ impl Frames {
 }
 
 impl Worker {
+    /// An actor comes to live there; says false if the worker is lost.
+    pub(crate) fn take_actor(&self, actor: &Arc<Remote>) -> bool {
+        let mut actors = self.actors();
+        if self.is_lost() {
+            return false;
+        }
+        actors.insert(actor.key, actor.clone());
+        true
+    }
+
+    pub(crate) fn forget_actor(&self, actor: ActorKey) {
+        let gone = self.actors().remove(&actor);
+        drop(gone); // Outside the lock.
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.hands().is_dead
+    }
+
+    fn actor(&self, id: u64) -> Option<Arc<Remote>> {
+        self.actors().get(&ActorKey::from(KeyData::from_ffi(id))).cloned()
+    }
+
+    fn actors(&self) -> MutexGuard<'_, HashMap<ActorKey, Arc<Remote>>> {
+        self.actors.lock().expect("no thread panics with this lock")
+    }
+
     fn take(&self, task: TaskKey, attempt: Attempt) -> Option<Lent> {
         let tasks = &mut self.hands().tasks;
         match tasks.get(task) {

@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ use crate::job::{Began, Ended};
 use crate::pool::Runnable;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::code;
+use crate::processes::hosted::{self, Hosts};
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::outlet::{Outlet, Outlets};
@@ -50,8 +51,13 @@ pub(crate) struct Incoming<'a> {
 /// The way back to whoever submitted a task.
 pub(crate) struct Reply {
     serving: Arc<Serving>,
-    task: u64,
-    attempt: u32,
+    to: Back,
+}
+
+/// Whose answer it is.
+enum Back {
+    Task { task: u64, attempt: u32 },
+    Call { task: u64, actor: u64, incarnation: u32, number: u64 },
 }
 
 /// What this worker serves.
@@ -60,8 +66,12 @@ pub(crate) struct Serving {
     pub(crate) link: Link,
     slots: Mutex<HashMap<u64, Arc<Slot>>>,
     pub(crate) outlets: Outlets,
-    /// A slot for the server to run.
-    mine: Mutex<Option<Arc<Slot>>>,
+    pub(crate) hosts: Hosts,
+    /// What the server is to run: a slot or an actor.
+    mine: Mutex<Option<Arc<dyn Runnable>>>,
+    /// When answers were sent last, in microseconds since `start`.
+    sent_us: AtomicU64,
+    start: Instant,
     session: OnceLock<Arc<Session>>,
     /// The session's directory.
     dir: PathBuf,
@@ -90,10 +100,21 @@ thread_local! {
 }
 
 impl Reply {
+    /// The way back for an actor's call.
+    pub(crate) fn to_call(serving: &Arc<Serving>, call: &work::Call) -> Self {
+        let work::Call { task, actor, incarnation, number, .. } = *call;
+        Reply { serving: serving.clone(), to: Back::Call { task, actor, incarnation, number } }
+    }
+
     /// The task has ended: `pack` appends its values, or says which error it has.
     pub(crate) fn finish(self, pack: impl FnOnce(&mut Vec<u8>) -> Result<()>) {
-        let Reply { serving, task, attempt } = self;
-        let message = |outcome, refs| ToDriver::Finished { task, attempt, outcome, refs };
+        let Reply { serving, to } = self;
+        let message = |outcome, refs| match to {
+            Back::Task { task, attempt } => ToDriver::Finished { task, attempt, outcome, refs },
+            Back::Call { actor, incarnation, number, .. } => {
+                ToDriver::Called { actor, incarnation, number, outcome, refs }
+            }
+        };
         // LINK-3: the user's code runs here, before the outbox is locked.
         let mut body = Vec::new();
         let (packed, refs) = parcel::packing(|| pack(&mut body));
@@ -135,7 +156,11 @@ impl Reply {
 
     /// Where the items of the task go, of which there is room for those below `until`.
     pub(crate) fn outlet(&self, until: u64) -> Arc<Outlet> {
-        Outlet::open(&self.serving, self.task, self.attempt, until)
+        let (task, attempt) = match self.to {
+            Back::Task { task, attempt } => (task, attempt),
+            Back::Call { task, incarnation, .. } => (task, incarnation),
+        };
+        Outlet::open(&self.serving, task, attempt, until)
     }
 
     /// What the thread that runs the task knows of it.
@@ -167,7 +192,10 @@ pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Inf
         poll,
         slots: Mutex::default(),
         outlets: Outlets::default(),
+        hosts: Hosts::default(),
         mine: Mutex::default(),
+        sent_us: AtomicU64::new(0),
+        start: Instant::now(),
         session: OnceLock::new(),
         dir: what.dir.to_owned(),
         blackbox: what.blackbox.clone(),
@@ -182,21 +210,24 @@ pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Inf
         IS_SERVER.set(true);
         leader.wait(None, || serving.mine().is_some());
         IS_SERVER.set(false);
-        let slot = serving.mine().take();
-        if let Some(slot) = slot {
-            slot.run_tasks();
+        let mine = serving.mine().take();
+        if let Some(mine) = mine {
+            mine.run();
         }
     }
 }
 
 impl Source for Arc<Serving> {
     fn read(&self, timeout: Option<Duration>) {
-        let mut idle = Vec::new();
-        self.poll.wait(timeout, |ready| {
-            if self.link.ready(ready, &mut |frame| self.arrived(frame, &mut idle)).is_err() {
-                self.orphaned();
-            }
+        let mut idle: Vec<Arc<dyn Runnable>> = Vec::new();
+        let ((), actors) = hosted::collecting(|| {
+            self.poll.wait(timeout, |ready| {
+                if self.link.ready(ready, &mut |frame| self.arrived(frame, &mut idle)).is_err() {
+                    self.orphaned();
+                }
+            });
         });
+        idle.extend(actors);
         let mut idle = idle.into_iter();
         if IS_SERVER.get() {
             *self.mine() = idle.next();
@@ -213,7 +244,7 @@ impl Source for Arc<Serving> {
 
 impl Serving {
     /// Acts on a frame; slots that need a runner join `idle`.
-    fn arrived(self: &Arc<Self>, frame: &[u8], idle: &mut Vec<Arc<Slot>>) {
+    fn arrived(self: &Arc<Self>, frame: &[u8], idle: &mut Vec<Arc<dyn Runnable>>) {
         let Ok((message, body)) = work::read::<ToWorker>(frame) else { return };
         match message {
             ToWorker::Run(run) => {
@@ -236,6 +267,14 @@ impl Serving {
             ToWorker::End => self.end(),
             ToWorker::Cancel { task } => self.cancel(task),
             ToWorker::Room { task, attempt, until } => self.outlets.room(task, attempt, until),
+            ToWorker::Host(host) => self.hosts.begin(self, self.session(), host, body),
+            ToWorker::Call(call) => self.hosts.call(self, call, body),
+            ToWorker::StopCall { actor, incarnation, task } => {
+                self.hosts.stop(self.session(), actor, incarnation, task);
+            }
+            ToWorker::EndActor { actor, incarnation, because } => {
+                self.hosts.end(actor, incarnation, because.as_deref());
+            }
         }
     }
 
@@ -246,7 +285,7 @@ impl Serving {
         }
     }
 
-    fn session(&self) -> &Arc<Session> {
+    pub(crate) fn session(&self) -> &Arc<Session> {
         self.session.get().expect("set before anything is read")
     }
 
@@ -274,7 +313,8 @@ impl Serving {
             waiting.remove(place)
         });
         if let Some((run, _)) = waiting {
-            let reply = Reply { serving: self.clone(), task, attempt: run.attempt };
+            let to = Back::Task { task, attempt: run.attempt };
+            let reply = Reply { serving: self.clone(), to };
             let task = run.name.unwrap_or_else(|| "task".into());
             drop(reply.refuse(Error::new(Kind::Cancelled { task })));
             self.link.flush();
@@ -312,8 +352,27 @@ impl Serving {
         self.slots.lock().expect("no thread panics with this lock")
     }
 
-    fn mine(&self) -> MutexGuard<'_, Option<Arc<Slot>>> {
+    fn mine(&self) -> MutexGuard<'_, Option<Arc<dyn Runnable>>> {
         self.mine.lock().expect("no thread panics with this lock")
+    }
+
+    /// Sends the answers that lie there, if others have had the time to join them.
+    pub(crate) fn flush_if_late(&self) {
+        let now_us = self.start.elapsed().as_micros() as u64;
+        if self.sent_us.load(Ordering::Relaxed) + (LINGER.as_micros() as u64) < now_us {
+            self.sent_us.store(now_us, Ordering::Relaxed);
+            self.link.flush();
+        }
+    }
+
+    /// Runs user code, and sends its answers: the process does not end meanwhile if it is asked to.
+    pub(crate) fn busy<R>(&self, run: impl FnOnce() -> R) -> R {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let result = run();
+        self.link.flush();
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        self.end_if_idle();
+        result
     }
 }
 
@@ -379,7 +438,7 @@ impl Slot {
 
     fn run_task(&self, run: Run, body: &[u8]) {
         let (task, attempt) = (run.task, run.attempt);
-        let reply = Reply { serving: self.serving.clone(), task, attempt };
+        let reply = Reply { serving: self.serving.clone(), to: Back::Task { task, attempt } };
         // SAFETY: a driver of this session, which runs this very file, named a task's shell.
         let shell = unsafe { code::function::<fn(Incoming<'_>) -> Began>(run.code.shell) };
         let began = match shell {

@@ -1,0 +1,368 @@
+//! Actors in worker processes: the same program as in one process, and what is different when a process
+//! dies.
+//!
+//! A worker is this executable started again, so `main` begins with a session; the cases run one after
+//! the other in sessions of their own.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use raybolt::{Builder, CallOptions, LogLevel, ObjectRef, Result, get, kill, memory, put, remote};
+
+/// A place where a call in a worker waits until the test lets it go on: it connects and reads to the end.
+struct Gate {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Gate {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("rb-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        Gate { listener: UnixListener::bind(&path).unwrap(), path }
+    }
+
+    fn name(&self) -> String {
+        self.path.to_str().unwrap().to_owned()
+    }
+
+    /// Waits until a call is in the gate; it goes on when what is returned is dropped.
+    fn entered(&self) -> UnixStream {
+        self.listener.accept().unwrap().0
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn pass(gate: &str) {
+    let mut stream = UnixStream::connect(gate).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+struct Counter {
+    value: u64,
+    last_words: String,
+}
+
+#[remote(concurrency_groups(side = 2))]
+impl Counter {
+    pub fn new(start: u64) -> Self {
+        Counter { value: start, last_words: String::new() }
+    }
+
+    pub fn add(&mut self, x: u64) -> u64 {
+        self.value += x;
+        self.value
+    }
+
+    pub fn value(&self) -> u64 {
+        self.value
+    }
+
+    pub fn hold(&mut self, gate: String) -> u64 {
+        pass(&gate);
+        self.value
+    }
+
+    #[method(concurrency_group = "side")]
+    pub fn look(&self, gate: String) -> u64 {
+        pass(&gate);
+        self.value
+    }
+
+    pub fn fail(&mut self, text: String) -> Result<u64, String> {
+        self.value += 1;
+        Err(text)
+    }
+
+    pub fn panic(&mut self) {
+        panic!("a bad day");
+    }
+
+    pub async fn later(&mut self, x: u64) -> u64 {
+        tokio::task::yield_now().await;
+        self.value += x;
+        self.value
+    }
+
+    #[method(num_returns = 2)]
+    pub fn both(&self) -> (u64, String) {
+        (self.value, "both".into())
+    }
+
+    pub fn process(&self) -> u32 {
+        std::process::id()
+    }
+
+    pub fn say_at_the_end(&mut self, gate: String) {
+        self.last_words = gate;
+    }
+
+    pub fn abort(&mut self) {
+        std::process::abort();
+    }
+
+    pub fn count_down(&mut self) -> impl Iterator<Item = u64> {
+        0..self.value
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        if !self.last_words.is_empty() {
+            let mut stream = UnixStream::connect(&self.last_words).unwrap();
+            stream.write_all(b"gone").unwrap();
+        }
+    }
+}
+
+struct Picky;
+
+#[remote]
+impl Picky {
+    pub fn new(text: String) -> Result<Self, String> {
+        if text == "fine" { Ok(Picky) } else { Err(format!("`{text}` is not fine")) }
+    }
+
+    pub fn nod(&self) -> bool {
+        true
+    }
+}
+
+#[remote]
+fn twice(x: u64) -> u64 {
+    2 * x
+}
+
+#[remote]
+fn slow(gate: String) -> u64 {
+    pass(&gate);
+    1_000
+}
+
+fn calls_run_in_the_order_of_their_caller_in_another_process() -> Result<()> {
+    let counter = Counter::remote(0);
+    let values: Vec<_> = (0..10_000).map(|_| counter.add(1)).collect();
+    assert_eq!(get(&values)?, (1..=10_000).collect::<Vec<_>>());
+    assert_ne!(get(counter.process())?, std::process::id());
+    assert_eq!(get(counter.later(5))?, 10_005);
+    assert_eq!(get(counter.both())?, (10_005, "both".into()));
+    Ok(())
+}
+
+fn failures_name_the_method_and_the_actor_goes_on() -> Result<()> {
+    let counter = Counter::remote(0);
+    let error = get(counter.fail("no number")).unwrap_err();
+    assert_eq!(error.to_string(), "task `Counter::fail` failed: no number");
+    let error = get(counter.panic()).unwrap_err().to_string();
+    assert!(error.starts_with("task `Counter::panic` panicked at "), "{error}");
+    assert!(error.ends_with(": a bad day"), "{error}");
+    assert_eq!(get(counter.value())?, 1);
+    let mut stream = counter.count_down();
+    let error = stream.next().unwrap().and_then(get).unwrap_err().to_string();
+    assert!(
+        error.contains("returns a stream, which actors in worker processes cannot do yet"),
+        "{error}"
+    );
+    Ok(())
+}
+
+fn arguments_may_be_objects_and_hold_back_their_caller_alone() -> Result<()> {
+    let gate = Gate::new("argument");
+    let counter = Counter::remote(put(7)?);
+    assert_eq!(get(counter.add(twice::remote(4)))?, 15);
+    let argument = slow::remote(gate.name());
+    let entered = gate.entered();
+    let first = counter.add(&argument);
+    let second = counter.add(1);
+    let other = counter.clone();
+    let theirs = std::thread::spawn(move || get(other.add(1))).join().unwrap()?;
+    assert_eq!(theirs, 16, "another caller comes first");
+    assert!(!first.is_ready() && !second.is_ready());
+    drop(entered);
+    assert_eq!(get((&first, &second))?, (1_016, 1_017));
+    let error = get(counter.add(counter.fail("no number"))).unwrap_err();
+    assert_eq!(error.to_string(), "task `Counter::fail` failed: no number");
+    Ok(())
+}
+
+fn a_constructor_that_fails_fails_the_calls() -> Result<()> {
+    assert!(get(Picky::remote("fine").nod())?);
+    let error = get(Picky::remote("so so").nod()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "actor `Picky` is gone: its constructor failed: task `Picky` failed: `so so` is not fine"
+    );
+    let broken: ObjectRef<u64> = Counter::remote(1).fail("no start");
+    let error = get(Counter::remote(broken).value()).unwrap_err().to_string();
+    assert!(
+        error.contains("its constructor failed: task `Counter::fail` failed: no start"),
+        "{error}"
+    );
+    Ok(())
+}
+
+fn an_actor_ends_when_its_last_handle_is_dropped_after_its_calls() -> Result<()> {
+    let gate = Gate::new("last-words");
+    let counter = Counter::remote(0);
+    counter.say_at_the_end(gate.name());
+    let value = counter.add(1);
+    drop(counter);
+    let mut words = String::new();
+    gate.entered().read_to_string(&mut words).unwrap();
+    assert_eq!(words, "gone");
+    assert_eq!(get(value)?, 1);
+    Ok(())
+}
+
+fn a_killed_actor_fails_its_waiting_calls_and_runs_no_more() -> Result<()> {
+    let gate = Gate::new("kill");
+    let counter = Counter::remote(0);
+    let running = counter.hold(gate.name());
+    let entered = gate.entered();
+    let waiting = counter.add(1);
+    kill(&counter);
+    let error = get(waiting).unwrap_err();
+    assert_eq!(error.to_string(), "actor `Counter` is gone: it was killed");
+    assert!(get(counter.add(1)).unwrap_err().is_actor_died());
+    drop(entered);
+    assert_eq!(get(running)?, 0, "what runs is asked to stop, not stopped");
+    Ok(())
+}
+
+fn groups_run_beside_each_other_within_their_limits() -> Result<()> {
+    let gate = Gate::new("groups");
+    let counter = Counter::remote(5);
+    let first = counter.look(gate.name());
+    let second = counter.look(gate.name());
+    let entered = (gate.entered(), gate.entered());
+    assert_eq!(get(counter.value())?, 5, "the default group is free");
+    drop(entered);
+    assert_eq!(get((first, second))?, (5, 5));
+    Ok(())
+}
+
+fn a_cancelled_call_does_not_run() -> Result<()> {
+    let (gate, never) = (Gate::new("cancel"), Gate::new("never"));
+    let counter = Counter::remote(0);
+    let running = (counter.look(gate.name()), counter.look(gate.name()));
+    let entered = (gate.entered(), gate.entered());
+    let cancelled = counter.look(never.name());
+    raybolt::cancel(&cancelled)?;
+    assert!(get(cancelled).unwrap_err().is_cancelled());
+    get(counter.value())?; // What its worker answers now it does after it knows.
+    drop(entered);
+    get(running)?;
+    never.listener.set_nonblocking(true).unwrap();
+    assert!(never.listener.accept().is_err(), "it never ran");
+    Ok(())
+}
+
+fn a_call_past_its_deadline_fails() -> Result<()> {
+    let gate = Gate::new("deadline");
+    let counter = Counter::remote(0);
+    let running = counter.hold(gate.name());
+    let entered = gate.entered();
+    let late = counter.with(CallOptions::new().deadline(Duration::from_millis(10))).add(1);
+    assert!(get(late).unwrap_err().is_deadline());
+    drop(entered);
+    get(running)?;
+    assert_eq!(get(counter.value())?, 0);
+    Ok(())
+}
+
+fn an_actor_with_too_many_calls_says_so() -> Result<()> {
+    let gate = Gate::new("busy");
+    let counter = Counter::options().max_pending_calls(1).remote(0);
+    let running = counter.hold(gate.name());
+    let entered = gate.entered();
+    let waiting = counter.add(1);
+    let error = get(counter.add(1)).unwrap_err().to_string();
+    assert!(error.contains("has 1 calls waiting, as many as it allows"), "{error}");
+    drop(entered);
+    assert_eq!(get((running, waiting))?, (0, 1));
+    Ok(())
+}
+
+fn named_actors_are_found_and_detached_ones_stay() -> Result<()> {
+    let counter = Counter::options().name("tally").remote(3);
+    assert_eq!(get(Counter::find("tally")?.value())?, 3);
+    let same = Counter::options().name("tally").get_if_exists().remote(0);
+    assert_eq!(get(same.add(1))?, 4);
+    let error = Picky::find("tally").unwrap_err().to_string();
+    assert_eq!(error, "actor `tally` is a `Counter`, not a `Picky`");
+    drop((counter, same));
+    Counter::options().name("stays").detached().remote(9);
+    assert_eq!(get(Counter::find("stays")?.value())?, 9);
+    kill(&Counter::find("stays")?);
+    assert!(Counter::find("stays").is_err());
+    Ok(())
+}
+
+fn an_actor_holds_its_resources_as_long_as_it_lives() -> Result<()> {
+    let first = Counter::options().resource("arm", 1.0).remote(1);
+    assert_eq!(get(first.value())?, 1);
+    let second = Counter::options().resource("arm", 1.0).remote(2);
+    let value = second.value();
+    let error = raybolt::get_timeout(&value, Duration::from_millis(10)).unwrap_err();
+    assert!(error.to_string().contains("`Counter` needs arm: 1"), "{error}");
+    drop(first);
+    assert_eq!(get(value)?, 2);
+    let never = Counter::options().resource("arm", 3.0).remote(3);
+    assert!(get(never.value()).unwrap_err().to_string().contains("can never run"));
+    Ok(())
+}
+
+type Case = (&'static str, fn() -> Result<()>);
+
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn() -> Result<()>)),*] };
+}
+
+fn main() {
+    let builder = || Builder::new().processes(2).resource("arm", 1.0).log_level(LogLevel::Off);
+    // In a worker this serves, and never returns.
+    drop(builder().start().expect("the first session starts"));
+    let cases: Vec<Case> = cases![
+        calls_run_in_the_order_of_their_caller_in_another_process,
+        failures_name_the_method_and_the_actor_goes_on,
+        arguments_may_be_objects_and_hold_back_their_caller_alone,
+        a_constructor_that_fails_fails_the_calls,
+        an_actor_ends_when_its_last_handle_is_dropped_after_its_calls,
+        a_killed_actor_fails_its_waiting_calls_and_runs_no_more,
+        groups_run_beside_each_other_within_their_limits,
+        a_cancelled_call_does_not_run,
+        a_call_past_its_deadline_fails,
+        an_actor_with_too_many_calls_says_so,
+        named_actors_are_found_and_detached_ones_stay,
+        an_actor_holds_its_resources_as_long_as_it_lives,
+    ]
+    .into();
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let mut failed = 0;
+    for (name, case) in cases {
+        if wanted.as_ref().is_some_and(|wanted| !name.contains(wanted.as_str())) {
+            continue;
+        }
+        let session = builder().start().expect("no other session is there");
+        let result = catch_unwind(AssertUnwindSafe(case));
+        let left = memory().map(|memory| memory.actors);
+        drop(session);
+        let outcome = match result {
+            Ok(Ok(())) => "ok".to_owned(),
+            Ok(Err(error)) => format!("FAILED: {error}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        failed += usize::from(outcome != "ok");
+        eprintln!("test {name} ... {outcome} ({left:?} actors left)");
+    }
+    eprintln!("{failed} failed");
+    std::process::exit(i32::from(failed > 0));
+}
