@@ -19,6 +19,7 @@ use raybolt_core::calls::scheduler::{
     CPU, Demand, GPU, GroupKey, GroupSpec, GroupState, MEMORY, Scheduler, UNIT, Within,
 };
 use raybolt_core::ids::JobId;
+use raybolt_wire::work::InGroup;
 use serde::{Deserialize, Serialize};
 use slotmap::{Key, KeyData};
 
@@ -123,8 +124,8 @@ impl GroupBuilder {
     /// Asks for the group. It is there at once, and ready when its bundles are set aside.
     ///
     /// # Errors
-    /// Without a session, and when there is nothing to set aside. What can never be placed is found by
-    /// [`PlacementGroup::ready`] and [`PlacementGroup::wait`].
+    /// Without a session, in a worker process, and when there is nothing to set aside. What can never be
+    /// placed is found by [`PlacementGroup::ready`] and [`PlacementGroup::wait`].
     pub fn create(self) -> Result<PlacementGroup> {
         if let Some(error) = self.bundles.iter().find_map(|bundle| bundle.error.clone()) {
             return Err(error);
@@ -132,10 +133,7 @@ impl GroupBuilder {
         let demands: Vec<_> = self.bundles.into_iter().map(|bundle| bundle.demand).collect();
         let bundles = demands.iter().map(amounts).collect();
         session::with(|session| {
-            if matches!(session.place, Place::Driver(_)) {
-                let message = "a placement group is made by the driver, not by a task in a worker process; make it there, and pass it";
-                return Err(Error::new(Kind::Invalid(message.into())));
-            }
+            of_driver(session, "made")?;
             let (key, name) = session.act(|hub| {
                 if hub.ended {
                     let what = "the placement group".into();
@@ -200,13 +198,15 @@ impl PlacementGroup {
     /// twice is no error.
     ///
     /// # Errors
-    /// Without a session.
+    /// Without a session, and in a worker process: groups are the driver's.
     pub fn remove(&self) -> Result<()> {
         session::with(|session| {
+            of_driver(session, "removed")?;
             if session.epoch == self.0.epoch {
                 session.remove_group(self.key(), &self.0.name);
             }
-        })
+            Ok(())
+        })?
     }
 
     /// Its name, or its id if it has none.
@@ -229,6 +229,9 @@ impl PlacementGroup {
     }
 
     fn is_ready(&self, session: &Session) -> Result<bool> {
+        if matches!(session.place, Place::Driver(_)) {
+            return Ok(false); // The driver knows, and is asked by a task.
+        }
         self.check(session.epoch)?;
         let hub = session.lock();
         match hub.scheduler.group_view(self.key()).map(|group| group.state) {
@@ -284,6 +287,19 @@ impl Membership {
         })
     }
 
+    pub(crate) fn to_wire(&self) -> InGroup {
+        let Inner { epoch, key, name, .. } = &*self.group.0;
+        let bundle = self.bundle.map(|bundle| u32::try_from(bundle).unwrap_or(u32::MAX));
+        InGroup { epoch: *epoch, group: *key, name: name.to_string(), bundle }
+    }
+
+    pub(crate) fn of_wire(wire: InGroup) -> Self {
+        let InGroup { epoch, group: key, name, bundle } = wire;
+        let inner = Inner { epoch, key, name: name.into(), bundles: Vec::new() };
+        let bundle = bundle.map(|bundle| bundle as usize);
+        Membership { group: PlacementGroup(Arc::new(inner)), bundle }
+    }
+
     pub(crate) fn key(&self) -> GroupKey {
         self.group.key()
     }
@@ -291,6 +307,17 @@ impl Membership {
     pub(crate) fn group_name(&self) -> &str {
         self.group.name()
     }
+}
+
+/// Groups lie with the driver; its workers use what it passes to them.
+fn of_driver(session: &Session, done: &str) -> Result<()> {
+    if !matches!(session.place, Place::Driver(_)) {
+        return Ok(());
+    }
+    let message = format!(
+        "a placement group is {done} by the driver, not by a task in a worker process; do it there, and pass the group to the task"
+    );
+    Err(Error::new(Kind::Invalid(message)))
 }
 
 /// The name of a group, or its id if it has none.

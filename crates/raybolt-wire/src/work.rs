@@ -266,6 +266,19 @@ pub enum ToDriver {
     },
 }
 
+/// A placement group of the driver's, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InGroup {
+    /// Which session of the driver it belongs to.
+    pub epoch: u32,
+    /// Which group, as the driver numbers them.
+    pub group: u64,
+    /// Its name, for messages.
+    pub name: String,
+    /// Which bundle, or any.
+    pub bundle: Option<u32>,
+}
+
 /// A task that a worker submits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submit {
@@ -277,6 +290,8 @@ pub struct Submit {
     pub name: Option<String>,
     /// What it needs, by name, in ten-thousandths.
     pub demand: Vec<(String, i64)>,
+    /// The placement group that it runs in.
+    pub group: Option<InGroup>,
     /// How often it may be run again if its worker dies.
     pub max_retries: u32,
     /// Microseconds left (WORK-3), and how many there were.

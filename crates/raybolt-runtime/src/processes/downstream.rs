@@ -9,6 +9,7 @@ use raybolt_core::calls::scheduler::{Demand, Within};
 use raybolt_wire::work::{self, NotAppended, Outcome, Submit, ToWorker};
 
 use crate::error::{Error, Kind, Result};
+use crate::group::Membership;
 use crate::job::Job;
 use crate::object::{AnyObject, Hold, Object};
 use crate::processes::link::FRAME_MAX;
@@ -47,7 +48,7 @@ impl Workers {
         let returns: Vec<_> = submit.returns.iter().map(|_| pending(session)).collect();
         let ids = submit.returns.clone();
         let error = match job(session, submit, body, &returns) {
-            Ok((job, demand, retries)) => start(session, worker, job, &ids, &demand, retries).err(),
+            Ok((job, terms)) => start(session, worker, job, &ids, &terms).err(),
             Err(error) => {
                 session.act(|hub| {
                     for (object, id) in returns.iter().zip(&ids) {
@@ -175,14 +176,21 @@ fn pending(session: &Session) -> Arc<Object<Raw>> {
     Arc::new(Object { hold: Hold::new(session.epoch), slot: Slot::new() })
 }
 
-/// The task as the owner keeps it, what it needs, and how often it may be retried.
+/// On which terms a task runs.
+struct Terms {
+    demand: Demand,
+    member: Option<Membership>,
+    retries: u32,
+}
+
+/// The task as the owner keeps it, and its terms.
 fn job(
     session: &Session,
     submit: Submit,
     body: &[u8],
     returns: &[Arc<Object<Raw>>],
-) -> Result<(RawJob, Demand, u32)> {
-    let Submit { code, function, name, demand, max_retries, deadline_us, refs, .. } = submit;
+) -> Result<(RawJob, Terms)> {
+    let Submit { code, function, name, demand, group, max_retries, deadline_us, refs, .. } = submit;
     let unreadable = |because: String| Error::new(Kind::Decode { task: function.clone(), because });
     let pieces = parcel::pieces(body).map_err(|error| unreadable(error.to_string()))?;
     let needs = pieces.iter().filter_map(|piece| match piece {
@@ -203,7 +211,8 @@ fn job(
         code,
         until,
     };
-    Ok((job, Demand::from_units(demand), max_retries))
+    let (demand, member) = (Demand::from_units(demand), group.map(Membership::of_wire));
+    Ok((job, Terms { demand, member, retries: max_retries }))
 }
 
 fn start(
@@ -211,9 +220,11 @@ fn start(
     worker: &Worker,
     job: RawJob,
     ids: &[u64],
-    demand: &Demand,
-    retries: u32,
+    terms: &Terms,
 ) -> Result<()> {
+    let Terms { demand, member, retries } = terms;
+    let member = member.as_ref();
+    let within = member.map_or(Ok(Within::Node), |member| member.within(session.epoch));
     let name = job.name.clone();
     let until = job.until;
     let returned = job.returns.clone();
@@ -226,15 +237,24 @@ fn start(
         }
         let objects = returned.iter().map(|object| object.clone() as Arc<dyn AnyObject>).collect();
         let replaced = hub.lend_objects(objects, worker.process);
-        let class = hub.class(&name, demand, Within::Node);
+        let class = within.and_then(|within| {
+            hub.class(&name, demand, within).map_err(|why| Error::refused(&name, &why, member))
+        });
         let needs: Vec<_> = job.needs.iter().map(|(_, need)| need.key()).collect();
         match class {
             Ok(class) => {
+                if let Some(member) = member {
+                    let places = returned.iter().map(|object| {
+                        let object: Arc<dyn AnyObject> = object.clone();
+                        Arc::downgrade(&object)
+                    });
+                    hub.groups.enlist(member.key(), places.collect());
+                }
                 let job: Option<Box<dyn Job>> = Some(Box::new(job));
                 let (target, needs) = (Target::Class(class), needs.into_boxed_slice());
-                hub.owner.submit(Owned { target, job, needs, returns, retries });
+                hub.owner.submit(Owned { target, job, needs, returns, retries: *retries });
             }
-            Err(why) => refused = Some((job, Error::refused(&name, &why, None))),
+            Err(error) => refused = Some((job, error)),
         }
         replaced
     });

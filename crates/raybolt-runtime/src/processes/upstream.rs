@@ -24,6 +24,7 @@ use slotmap::Key;
 use crate::args::{Arguments, Form};
 use crate::context;
 use crate::error::{Error, Kind, Result};
+use crate::group::Membership;
 use crate::job::{Function, Step, code_of};
 use crate::object::{AnyObject, Object, ObjectRef};
 use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
@@ -101,6 +102,7 @@ impl Upstream {
                 function: function.name().to_owned(),
                 name: name.map(str::to_owned),
                 demand: demand.iter().map(|(name, units)| (name.to_owned(), units)).collect(),
+                group: options.group().map(Membership::to_wire),
                 max_retries: set.and_then(|set| set.max_retries).unwrap_or(MAX_RETRIES),
                 deadline_us: options.until().map(|(until, after)| {
                     let left = until.saturating_duration_since(Instant::now());

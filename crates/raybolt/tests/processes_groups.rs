@@ -1,0 +1,148 @@
+//! Placement groups whose tasks run in worker processes.
+//!
+//! A program of its own, since its workers are this very file started again.
+
+#![allow(clippy::print_stdout, reason = "this is a program")]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use raybolt::inspect::placement_groups;
+use raybolt::{
+    Builder, Bundle, LogLevel, PlacementGroup, PlacementStrategy, Result, get, get_timeout,
+    is_cancelled, placement_group, remote,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+
+type Case = (&'static str, fn() -> Result<()>);
+
+const CASES: &[Case] = &[
+    ("a task of a group runs in a worker", in_a_worker),
+    ("a group is passed to a worker, whose tasks run in it", passed),
+    ("a worker waits for a group", waits_in_a_worker),
+    ("groups are made and removed by the driver", made_by_the_driver),
+    ("what is wrong with a task of a worker is its error", refused),
+    ("removal ends what runs in a worker", removed),
+];
+
+fn main() -> ExitCode {
+    let builder = Builder::new().processes(2).num_cpus(4.0).log_level(LogLevel::Off);
+    let session = builder.start().expect("the session starts");
+    let mut failed = 0;
+    for (name, case) in CASES {
+        let ended = std::panic::catch_unwind(case);
+        let word = match &ended {
+            Ok(Ok(())) => "ok".to_owned(),
+            Ok(Err(error)) => format!("FAILED: {error}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        println!("case: {name} ... {word}");
+        failed += usize::from(word != "ok");
+    }
+    drop(session);
+    println!("{failed} cases failed");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+#[remote]
+fn process() -> u32 {
+    std::process::id()
+}
+
+#[remote]
+fn inner(group: PlacementGroup) -> Result<u32> {
+    get(process::options().placement_group(&group, Some(1)).remote())
+}
+
+#[remote]
+fn waits(group: PlacementGroup) -> Result<bool> {
+    group.wait(SOON)?;
+    get(group.ready())?;
+    Ok(true)
+}
+
+#[remote]
+fn makes() -> String {
+    let made = placement_group([Bundle::new().num_cpus(1.0)], PlacementStrategy::Pack).create();
+    made.unwrap_err().to_string()
+}
+
+#[remote]
+fn removes(group: PlacementGroup) -> String {
+    group.remove().unwrap_err().to_string()
+}
+
+#[remote]
+fn asks_too_much(group: PlacementGroup) -> String {
+    let options = process::options().num_cpus(3.0).placement_group(&group, None);
+    get(options.remote()).unwrap_err().to_string()
+}
+
+#[remote]
+fn patient() {
+    while !is_cancelled() {
+        std::thread::yield_now();
+    }
+}
+
+fn two(name: &str) -> Result<PlacementGroup> {
+    let one = Bundle::new().num_cpus(1.0);
+    placement_group([one.clone(), one], PlacementStrategy::Pack).name(name).create()
+}
+
+fn in_a_worker() -> Result<()> {
+    let group = two("plain")?;
+    let worker = get(process::options().placement_group(&group, Some(0)).remote())?;
+    assert_ne!(worker, std::process::id());
+    group.remove()
+}
+
+fn passed() -> Result<()> {
+    let group = two("passed")?;
+    let task = inner::options().placement_group(&group, Some(0)).remote(group.clone());
+    assert_ne!(get(task)?, std::process::id());
+    group.remove()
+}
+
+fn waits_in_a_worker() -> Result<()> {
+    let group = two("awaited")?;
+    assert!(get(waits::remote(group.clone()))?);
+    group.remove()
+}
+
+fn made_by_the_driver() -> Result<()> {
+    let text = "a placement group is made by the driver, not by a task in a worker process; do it \
+                there, and pass the group to the task";
+    assert_eq!(get(makes::remote())?, text);
+    let group = two("driver's")?;
+    assert_eq!(get(removes::remote(group.clone()))?, text.replace("made", "removed"));
+    group.remove()
+}
+
+fn refused() -> Result<()> {
+    let group = two("small")?;
+    let text = "`process` can never run: it needs CPU: 3, the largest bundle of its placement group \
+                has 1 (`Bundle::num_cpus`)";
+    assert_eq!(get(asks_too_much::remote(group.clone()))?, text);
+    group.remove()?;
+    let text = "`process` was in placement group `small`, which was removed";
+    assert_eq!(get(asks_too_much::remote(group))?, text);
+    Ok(())
+}
+
+fn removed() -> Result<()> {
+    let group = two("gone")?;
+    let task = patient::options().placement_group(&group, Some(0)).remote();
+    let late = Instant::now() + SOON;
+    while placement_groups(9)?.items[0].leases == 0 {
+        assert!(Instant::now() < late, "the task does not start");
+        std::thread::yield_now();
+    }
+    group.remove()?;
+    let error = get_timeout(task, SOON).unwrap_err();
+    assert_eq!(error.to_string(), "`patient` was in placement group `gone`, which was removed");
+    // What it held comes back when it has stopped.
+    get_timeout(process::options().num_cpus(4.0).remote(), SOON)?;
+    Ok(())
+}
