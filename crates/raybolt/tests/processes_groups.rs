@@ -24,6 +24,7 @@ const CASES: &[Case] = &[
     ("groups are made and removed by the driver", made_by_the_driver),
     ("what is wrong with a task of a worker is its error", refused),
     ("removal ends what runs in a worker", removed),
+    ("an actor lives in a bundle and ends with its group", actors),
 ];
 
 fn main() -> ExitCode {
@@ -86,6 +87,19 @@ fn patient() {
     }
 }
 
+struct Painter;
+
+#[remote(num_cpus = 1)]
+impl Painter {
+    pub fn new() -> Self {
+        Painter
+    }
+
+    pub fn place(&self) -> u32 {
+        std::process::id()
+    }
+}
+
 fn two(name: &str) -> Result<PlacementGroup> {
     let one = Bundle::new().num_cpus(1.0);
     placement_group([one.clone(), one], PlacementStrategy::Pack).name(name).create()
@@ -143,6 +157,21 @@ fn removed() -> Result<()> {
     let error = get_timeout(task, SOON).unwrap_err();
     assert_eq!(error.to_string(), "`patient` was in placement group `gone`, which was removed");
     // What it held comes back when it has stopped.
+    get_timeout(process::options().num_cpus(4.0).remote(), SOON)?;
+    Ok(())
+}
+
+fn actors() -> Result<()> {
+    let group = two("studio")?;
+    let painter = Painter::options().placement_group(&group, Some(0)).remote();
+    assert_ne!(get(painter.place())?, std::process::id());
+    assert_eq!(placement_groups(9)?.items[0].leases, 1);
+    let second = Painter::options().placement_group(&group, Some(0)).remote();
+    let call = second.place();
+    group.remove()?;
+    let text = "actor `Painter` is gone: its placement group `studio` was removed";
+    assert_eq!(get_timeout(call, SOON).unwrap_err().to_string(), text);
+    assert_eq!(get_timeout(painter.place(), SOON).unwrap_err().to_string(), text);
     get_timeout(process::options().num_cpus(4.0).remote(), SOON)?;
     Ok(())
 }
