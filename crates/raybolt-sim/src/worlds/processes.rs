@@ -105,6 +105,8 @@ pub struct Shared<'a> {
     lives: BTreeMap<u64, Lives>,
     arena: Arena,
     plants: Plants,
+    /// What workers may call, and what that needs.
+    functions: Vec<(String, Demand)>,
     /// How many tasks workers may still submit.
     nested_left: u64,
     healed: bool,
@@ -174,6 +176,7 @@ pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
             lives: BTreeMap::new(),
             arena: Arena::new(options.capacity_units),
             plants,
+            functions: Vec::new(),
             nested_left: options.nested_max,
             healed: false,
             options,
@@ -299,7 +302,9 @@ impl World<'_> {
                 let gpu = *self.shared.rng.pick(&[0.25, 0.5, 1.0]);
                 demand.set(GPU, gpu).expect("parts of a GPU can be had");
             }
-            let class = self.scheduler.class(&format!("task{index}"), &demand);
+            let function = format!("task{index}");
+            let class = self.scheduler.class(&function, &demand);
+            self.shared.functions.push((function, demand.clone()));
             let class = class.expect("the node has what was drawn");
             self.demands.insert(class, demand.clone());
             self.classes.push((class, demand));

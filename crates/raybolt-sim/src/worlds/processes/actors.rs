@@ -1,17 +1,17 @@
 //! The driver's shell around actors: where they live, and what becomes of their calls.
 
-use raybolt_core::calls::fleet::Assigned;
 use raybolt_core::calls::incarnations::{Cancelled, Incarnation, Incarnations, Lost};
 use raybolt_core::calls::owner::{ActorKey, ClassId, TaskKey};
 use raybolt_core::calls::queue::{CallerId, Mode};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
-use raybolt_wire::work::Outcome;
+use raybolt_wire::work::{Call, Code, Host, MethodCode, Offset, Outcome, ToWorker};
 use slotmap::{Key, KeyData};
 
 use super::links::Way;
-use super::messages::{self, Content, Parcel, ToWorker};
-use super::{SEAT, World, task_id};
+use super::messages::{self, Parcel};
+use super::worker::SHARED;
+use super::{SEAT, World, lease_id, task_id, task_key};
 use crate::checkers::lives::Lives;
 use crate::trace::{Verdict, require};
 
@@ -21,20 +21,21 @@ pub struct Actor {
     class: ClassId,
     calls: Incarnations<Sendable>,
     limits: Vec<usize>,
-    /// What it holds, and where it lives, from its placing until its end there.
+    /// What it holds over all its lives.
+    lease: Option<LeaseKey>,
+    /// Where it lives.
     place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    lease: LeaseKey,
     home: ProcessId,
     incarnation: Incarnation,
 }
 
 /// What is needed to send a call.
 #[derive(Clone, Copy, Debug)]
-pub struct Sendable {
+struct Sendable {
     serial: u64,
     caller: CallerId,
     group: usize,
@@ -65,55 +66,69 @@ impl World<'_> {
         self.demands.insert(class, demand);
         let restarts = self.shared.rng.count(0..=self.shared.options.restarts_max);
         let calls = Incarnations::with_plants(limits, usize::MAX, restarts, self.plants);
-        let key = self.actors.insert(Actor { class, calls, limits: limits.to_vec(), place: None });
-        self.shared.lives.insert(actor_id(key), Lives::new(limits));
+        let (limits, lease, place) = (limits.to_vec(), None, None);
+        let lives = Lives::new(&limits);
+        let key = self.actors.insert(Actor { class, calls, limits, lease, place });
+        self.shared.lives.insert(actor_id(key), lives);
         self.want(class, 1);
         key
     }
 
-    /// The actor that waits for a lease of this class.
+    /// The actor that waits for a lease of this class, or has one.
     pub fn actor_of_class(&self, class: ClassId) -> Option<ActorKey> {
         self.actors.iter().find(|(_, actor)| actor.class == class).map(|(key, _)| key)
     }
 
-    /// The actor that lives under a lease.
-    pub fn actor_under(&self, lease: LeaseKey) -> Option<ActorKey> {
-        let lives_there = |actor: &Actor| actor.place.is_some_and(|place| place.lease == lease);
-        self.actors.iter().find(|(_, actor)| lives_there(actor)).map(|(key, _)| key)
+    /// The actors that live in a process.
+    pub fn actors_at(&self, process: ProcessId) -> Vec<ActorKey> {
+        let lives_there = |actor: &Actor| actor.place.is_some_and(|place| place.home == process);
+        self.actors.iter().filter(|(_, actor)| lives_there(actor)).map(|(key, _)| key).collect()
     }
 
-    /// An actor has its lease, and a worker to live in.
-    pub fn actor_placed(&mut self, key: ActorKey, assigned: Assigned) -> Verdict {
-        let Assigned { lease, class, process: home } = assigned;
+    /// An actor has its lease.
+    pub fn actor_granted(&mut self, key: ActorKey, lease: LeaseKey) -> Verdict {
         self.resources.started(lease);
         self.scheduler.started(lease);
-        self.want(class, 0);
         let actor = &mut self.actors[key];
-        let Some(incarnation) = actor.calls.placed() else {
-            return self.evict(lease); // Killed while it waited.
-        };
-        actor.place = Some(Place { lease, home, incarnation });
-        let limits = actor.limits.iter().map(|limit| *limit as u64).collect();
-        let (actor, incarnation) = (actor_id(key), incarnation.0);
-        self.tell(home, &ToWorker::Host { actor, incarnation, limits });
+        let class = actor.class;
+        if !actor.calls.is_placing() {
+            self.want(class, 0);
+            self.give_back(lease); // Killed while it waited.
+            return Ok(());
+        }
+        actor.lease = Some(lease);
+        self.want(class, 0);
+        self.settle_down(key)
+    }
+
+    /// Finds a worker to live in; without one the actor waits.
+    pub fn settle_down(&mut self, key: ActorKey) -> Verdict {
+        let Some(home) = self.fleet.place_actor(key) else { return Ok(()) };
+        let actor = &mut self.actors[key];
+        let incarnation = actor.calls.placed();
+        let incarnation = incarnation.expect("who was killed does not wait for a worker");
+        actor.place = Some(Place { home, incarnation });
+        let message = ToWorker::Host(Host {
+            actor: actor_id(key),
+            incarnation: incarnation.0,
+            code: Code { shell: Offset(0), body: Offset(0), declared: Offset(0) },
+            name: String::new(),
+            limits: actor.limits.iter().map(|limit| *limit as u64).collect(),
+            pending_max: u64::MAX,
+            lease: actor.lease.map(lease_id),
+        });
+        self.tell(home, message, &Parcel::default());
         self.pump(key)
     }
 
-    fn evict(&mut self, lease: LeaseKey) -> Verdict {
-        self.fleet.returned(lease);
-        self.give_back(lease);
-        Ok(())
-    }
-
-    fn tell(&mut self, to: ProcessId, message: &ToWorker) {
-        self.shared.write(to, Way::ToWorker, message, &Parcel::default());
+    fn tell(&mut self, to: ProcessId, message: ToWorker, parcel: &Parcel) {
+        self.shared.write(to, Way::ToWorker, &messages::ToWorker::Work(message), parcel);
     }
 
     /// A call is made; a dead actor answers at once.
     pub fn call(&mut self, call: NewCall) -> Verdict {
         let NewCall { actor: key, caller, task, serial, group, mode, retries, ready } = call;
-        let lives = self.shared.lives.get_mut(&actor_id(key)).expect("it was made");
-        lives.made(task, caller, group, retries);
+        self.shared.life(actor_id(key)).made(task, caller, group, retries);
         let job = Sendable { serial, caller, group, mode };
         let calls = &mut self.actors[key].calls;
         if calls.submitted(caller, task, group, (job, retries), ready).is_err() {
@@ -137,28 +152,34 @@ impl World<'_> {
         self.cancel_call(key, task)
     }
 
-    /// A call shall not run; one that was sent is not stopped.
+    /// A call shall not run.
     pub fn cancel_call(&mut self, key: ActorKey, task: TaskKey) -> Verdict {
-        if let Cancelled::Waiting(_) = self.actors[key].calls.cancelled(task) {
-            self.fail(task, 0)?;
+        match self.actors[key].calls.cancelled(task) {
+            Cancelled::Waiting(_) => self.fail(task, 0)?,
+            Cancelled::Sent(incarnation, _) => {
+                let Some(Place { home, .. }) = self.actors[key].place else { return Ok(()) };
+                let (actor, incarnation) = (actor_id(key), incarnation.0);
+                let message = ToWorker::StopCall { actor, incarnation, task: task_id(task) };
+                self.tell(home, message, &Parcel::default());
+            }
+            Cancelled::Unknown => {}
         }
         // Those behind it may go now.
         self.pump(key)
     }
 
-    /// A worker answered a call; `truth` is the one that it ran.
+    /// A worker answered a call.
     pub fn call_answered(
         &mut self,
         from: ProcessId,
         (actor, incarnation, number): (u64, u32, u64),
-        truth: TaskKey,
         outcome: Outcome,
-        values: &[Content],
+        parcel: &Parcel,
     ) -> Verdict {
         let key = actor_key(actor);
         let answered = self.actors[key].calls.answered(Incarnation(incarnation), number);
         let Some((task, _)) = answered else { return Ok(()) };
-        let place = self.actors[key].place;
+        let (truth, place) = (task_key(parcel.truth), self.actors[key].place);
         let lives = place.is_some_and(|place| place.incarnation.0 == incarnation);
         require(task == truth && lives, "lives", || {
             format!(
@@ -167,7 +188,7 @@ impl World<'_> {
             )
         })?;
         match outcome {
-            Outcome::Returned => self.finish(task, 0, Some(from), values)?,
+            Outcome::Returned => self.finish(task, 0, Some(from), &parcel.values)?,
             Outcome::Failed => self.fail(task, 0)?,
         }
         self.pump(key)
@@ -176,32 +197,36 @@ impl World<'_> {
     /// The actor's worker says that it has ended.
     pub fn actor_ended(&mut self, actor: u64, incarnation: u32) -> Verdict {
         let key = actor_key(actor);
-        let Some(left) = self.actors[key].calls.ended(Incarnation(incarnation)) else {
-            return Ok(());
-        };
-        for (task, _) in left {
-            self.fail(task, 0)?;
-        }
-        let place = self.actors[key].place.take().expect("what has ended lived somewhere");
-        self.evict(place.lease)
+        let ended = self.actors[key].calls.ended(Incarnation(incarnation));
+        ended.map_or(Ok(()), |left| self.over(key, left))
     }
 
     /// The actor's worker is dead: calls are tried again or fail, and the actor begins anew or is over.
-    pub fn actor_lost(&mut self, key: ActorKey, lease: LeaseKey) -> Verdict {
+    pub fn actor_lost(&mut self, key: ActorKey) -> Verdict {
         let actor = &mut self.actors[key];
-        let place = actor.place.take().expect("it was found under its lease");
-        let class = actor.class;
-        let lost = actor.calls.lost(place.incarnation);
-        self.give_back(lease);
-        let Some(Lost { restarts, failed }) = lost else { return Ok(()) };
+        let place = actor.place.take().expect("it was found where it lived");
+        let Some(lost) = actor.calls.lost(place.incarnation) else { return Ok(()) };
+        let Lost { restarts, failed } = lost;
         self.shared.trace.line(|| format!("{key:?} lost its worker; begins anew: {restarts}"));
+        if !restarts {
+            return self.over(key, failed);
+        }
         for (task, _) in failed {
             self.fail(task, 0)?;
         }
-        if restarts {
-            self.want(class, 1);
+        self.settle_down(key)
+    }
+
+    /// It is dead; these are the calls that nobody will answer.
+    fn over(&mut self, key: ActorKey, left: Vec<(TaskKey, Sendable)>) -> Verdict {
+        let actor = &mut self.actors[key];
+        actor.place = None;
+        let lease = actor.lease.take();
+        self.fleet.actor_ended(key);
+        if let Some(lease) = lease {
+            self.give_back(lease);
         }
-        Ok(())
+        left.into_iter().try_for_each(|(task, _)| self.fail(task, 0))
     }
 
     /// The last handle is gone.
@@ -213,20 +238,20 @@ impl World<'_> {
     /// The actor is over: killed, or out of handles and calls.
     pub fn kill_actor(&mut self, key: ActorKey) -> Verdict {
         let actor = &mut self.actors[key];
-        let (class, was_placing) = (actor.class, actor.calls.is_placing());
+        let (class, waits) = (actor.class, actor.lease.is_none() && actor.calls.is_placing());
         let waiting = actor.calls.killed();
         let place = actor.place;
         self.shared.trace.line(|| format!("{key:?} ends, {} calls waiting", waiting.len()));
-        if was_placing {
+        if waits {
             self.want(class, 0);
         }
+        let Some(Place { home, incarnation }) = place else { return self.over(key, waiting) };
         for (task, _) in waiting {
             self.fail(task, 0)?;
         }
-        if let Some(Place { home, incarnation, .. }) = place {
-            let message = ToWorker::EndActor { actor: actor_id(key), incarnation: incarnation.0 };
-            self.tell(home, &message);
-        }
+        let (actor, incarnation) = (actor_id(key), incarnation.0);
+        let message = ToWorker::EndActor { actor, incarnation, because: None };
+        self.tell(home, message, &Parcel::default());
         Ok(())
     }
 
@@ -238,18 +263,25 @@ impl World<'_> {
             let (number, task, incarnation) =
                 (outgoing.number, outgoing.task, outgoing.incarnation.0);
             self.tasks.sent(task)?;
-            let message = ToWorker::Call(messages::Call {
+            let message = ToWorker::Call(Call {
                 actor: actor_id(key),
                 incarnation,
                 number,
                 task: task_id(task),
                 caller: caller.0,
-                group: group as u16,
-                is_shared: mode == Mode::Shared,
-                returns: self.returns_of(serial),
+                method: MethodCode {
+                    shell: Offset(0),
+                    body: Offset(self.returns_of(serial)),
+                    kind: if mode == Mode::Shared { SHARED } else { 0 },
+                    group: group as u16,
+                    name: Offset(0),
+                    name_bytes: 0,
+                },
+                deadline_us: None,
+                name: None,
             });
             let parcel = self.packed(serial, home);
-            self.shared.write(home, Way::ToWorker, &message, &parcel);
+            self.tell(home, message, &parcel);
         }
         if self.actors[key].calls.is_over() { self.kill_actor(key) } else { Ok(()) }
     }

@@ -5,7 +5,7 @@ use raybolt_core::calls::fleet::Assigned;
 use raybolt_core::calls::owner::{self, Attempt, ClassId, Effect, ObjectKey, TaskKey};
 use raybolt_core::calls::scheduler::{self, CPU, LeaseKey};
 use raybolt_core::ids::ProcessId;
-use raybolt_wire::work::Outcome;
+use raybolt_wire::work::{self, Outcome};
 
 use super::links::Way;
 use super::messages::{Content, Parcel, ToDriver, ToWorker};
@@ -81,17 +81,13 @@ impl World<'_> {
         let demand = &self.demands[&class];
         self.resources.granted(lease, class, demand, &self.scheduler)?;
         self.leases.insert(lease, Leased::new(class));
+        if let Some(actor) = self.actor_of_class(class) {
+            return self.actor_granted(actor, lease);
+        }
         let is_exclusive = demand.iter().any(|(name, _)| name != CPU);
         match self.fleet.granted(lease, class, is_exclusive) {
-            Some(assigned) => self.assigned(assigned),
+            Some(assigned) => self.refill(assigned.lease),
             None => Ok(()),
-        }
-    }
-
-    fn assigned(&mut self, assigned: Assigned) -> Verdict {
-        match self.actor_of_class(assigned.class) {
-            Some(actor) => self.actor_placed(actor, assigned),
-            None => self.refill(assigned.lease),
         }
     }
 
@@ -147,28 +143,47 @@ impl World<'_> {
     /// A worker has proved itself.
     pub fn joined(&mut self, process: ProcessId) -> Verdict {
         self.records.insert(process, Record::default());
-        let assigned = self.fleet.ready(process);
-        assigned.into_iter().try_for_each(|assigned| self.assigned(assigned))
+        for Assigned { lease, .. } in self.fleet.ready(process) {
+            self.refill(lease)?;
+        }
+        let actors = self.fleet.waiting_actors();
+        actors.into_iter().try_for_each(|actor| self.settle_down(actor))
     }
 
     /// A worker says something. What the dead say is not heard; a shell that forgets that is saved by
     /// OWN-2 and INC-1 where answers are concerned.
     pub fn heard(&mut self, from: ProcessId, message: ToDriver, parcel: &Parcel) -> Verdict {
-        let is_answer = matches!(message, ToDriver::Finished { .. } | ToDriver::Called { .. });
+        let is_answer = matches!(
+            message,
+            ToDriver::Work(work::ToDriver::Finished { .. } | work::ToDriver::Called { .. })
+        );
         let is_dead = !self.records.contains_key(&from);
         if is_dead && !(is_answer && self.shared.options.hear_the_dead) {
             return Ok(());
         }
         match message {
-            ToDriver::Finished { task, attempt, outcome } => {
+            ToDriver::Work(message) => self.heard_of_work(from, message, parcel),
+            other => self.asked_of_store(from, other),
+        }
+    }
+
+    fn heard_of_work(
+        &mut self,
+        from: ProcessId,
+        message: work::ToDriver,
+        parcel: &Parcel,
+    ) -> Verdict {
+        match message {
+            work::ToDriver::Finished { task, attempt, outcome, .. } => {
                 self.answered(from, task_key(task), attempt, outcome, &parcel.values)
             }
-            ToDriver::Called { actor, incarnation, number, task, outcome } => {
-                let call = (actor, incarnation, number);
-                self.call_answered(from, call, task_key(task), outcome, &parcel.values)
+            work::ToDriver::Called { actor, incarnation, number, outcome, .. } => {
+                self.call_answered(from, (actor, incarnation, number), outcome, parcel)
             }
-            ToDriver::ActorEnded { actor, incarnation } => self.actor_ended(actor, incarnation),
-            ToDriver::Blocked { lease } => {
+            work::ToDriver::ActorEnded { actor, incarnation, .. } => {
+                self.actor_ended(actor, incarnation)
+            }
+            work::ToDriver::Blocked { lease } => {
                 let lease = lease_key(lease);
                 if self.fleet.process(lease) != Some(from) {
                     return Ok(());
@@ -177,7 +192,7 @@ impl World<'_> {
                 let is_free = self.fleet.blocked(lease);
                 self.may_be_free(lease, is_free)
             }
-            ToDriver::Unblocked { lease } => {
+            work::ToDriver::Unblocked { lease } => {
                 let lease = lease_key(lease);
                 if self.fleet.process(lease) != Some(from) {
                     return Ok(());
@@ -267,10 +282,10 @@ impl World<'_> {
             }
         }
         for (lease, _) in self.fleet.lost(process) {
-            match self.actor_under(lease) {
-                Some(actor) => self.actor_lost(actor, lease)?,
-                None => self.give_back(lease),
-            }
+            self.give_back(lease);
+        }
+        for actor in self.actors_at(process) {
+            self.actor_lost(actor)?;
         }
         if !self.is_closing {
             let delay = self.shared.rng.within(&(1..=self.shared.options.detect_us));
@@ -296,7 +311,8 @@ impl World<'_> {
                 let mut records = self.records.iter();
                 let found = records.find(|(_, record)| record.lent.contains_key(&task));
                 if let Some(process) = found.map(|(process, _)| *process) {
-                    let message = ToWorker::Cancel { task: task_id(task) };
+                    let message = work::ToWorker::Cancel { task: task_id(task) };
+                    let message = ToWorker::Work(message);
                     self.shared.write(process, Way::ToWorker, &message, &Parcel::default());
                     if force && !self.shared.healed {
                         self.kill(process);

@@ -1,11 +1,13 @@
 //! What workers ask of their driver, which owns whatever they make.
 
-use raybolt_core::calls::owner::{ClassId, ObjectKey, Target};
+use raybolt_core::calls::owner::{ObjectKey, Target};
+use raybolt_core::calls::scheduler::Demand;
 use raybolt_core::ids::ProcessId;
+use raybolt_wire::work::{Submit, ToDriver};
 use slotmap::KeyData;
 
 use super::World;
-use super::messages::{Content, Parcel, ToDriver};
+use super::messages::{Content, Parcel};
 use super::tasks::NewTask;
 use crate::checkers::holds::CHOSEN_THERE;
 use crate::trace::{Verdict, Violation};
@@ -14,12 +16,10 @@ impl World<'_> {
     /// A worker asks for something.
     pub fn asked(&mut self, from: ProcessId, message: ToDriver, parcel: &Parcel) -> Verdict {
         match message {
-            ToDriver::Submit { returns, needs, class, retries } => {
-                self.submitted_there(from, &returns, &needs, (class, retries), &parcel.refs)
-            }
-            ToDriver::Put { object } => self.put_there(from, object, &parcel.values[0]),
+            ToDriver::Submit(submit) => self.submitted_there(from, &submit, &parcel.needs),
+            ToDriver::Put { object, .. } => self.put_there(from, object, &parcel.values[0]),
             ToDriver::Fetch { object } => self.fetched(from, object),
-            ToDriver::Cancel { object } => {
+            ToDriver::CancelObject { object } => {
                 let key = self.key_of(object, from)?;
                 self.cancel(key, false)
             }
@@ -33,7 +33,7 @@ impl World<'_> {
                 self.owner.returned(key, from);
                 Ok(())
             }
-            other => self.asked_of_store(from, other),
+            other => unreachable!("no worker says {other:?}"),
         }
     }
 
@@ -53,18 +53,14 @@ impl World<'_> {
     }
 
     /// A task in a worker submits another one.
-    fn submitted_there(
-        &mut self,
-        from: ProcessId,
-        returns: &[u64],
-        needs: &[u64],
-        (class, retries): (u32, u32),
-        refs: &[u64],
-    ) -> Verdict {
+    fn submitted_there(&mut self, from: ProcessId, submit: &Submit, needs: &[u64]) -> Verdict {
+        let Submit { function, demand, returns, refs, max_retries: retries, .. } = submit;
         let needs = self.keys_of(needs, from)?;
         let lent = self.keys_of(refs, from)?;
         let returned: Vec<_> = returns.iter().map(|id| self.adopt(*id, from, true)).collect();
-        let target = Target::Class(ClassId(class));
+        let demand = Demand::from_units(demand.clone());
+        let class = self.scheduler.class(function, &demand).expect("the node has what was drawn");
+        let (target, retries) = (Target::Class(class), *retries);
         self.submit(NewTask { target, retries, needs, lent, returns: returned.clone() });
         for object in returned {
             self.owner.released(object); // It has no handle here.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use raybolt_core::calls::owner::{Attempt, ObjectKey, Retry, Returns, Submit, Target, TaskKey};
 use raybolt_core::calls::scheduler::{GPU, LeaseKey};
 use raybolt_core::ids::ProcessId;
-use raybolt_wire::work::{Code, Offset, Run};
+use raybolt_wire::work::{self, Code, Offset, Outcome, Run};
 
 use super::links::Way;
 use super::messages::{Content, Parcel, Place, ToWorker};
@@ -98,7 +98,8 @@ impl World<'_> {
         let job = &self.jobs[&serial];
         let (needs, lent) = (job.needs.clone(), job.lent.clone());
         let values = needs.iter().map(|need| self.content(*need, to)).collect();
-        Parcel { values, refs: lent.iter().map(|object| self.lend(*object, to)).collect() }
+        let refs = lent.iter().map(|object| self.lend(*object, to)).collect();
+        Parcel { values, refs, ..Parcel::default() }
     }
 
     /// What is run.
@@ -130,7 +131,7 @@ impl World<'_> {
         let parcel = self.packed(lent.serial, to);
         let record = self.records.get_mut(&to).expect("leases are given to workers that live");
         record.lent.insert(task, lent);
-        self.shared.write(to, Way::ToWorker, &ToWorker::Run(run), &parcel);
+        self.shared.write(to, Way::ToWorker, &ToWorker::Work(work::ToWorker::Run(run)), &parcel);
     }
 
     /// A value on its way to a worker.
@@ -246,8 +247,9 @@ impl World<'_> {
     /// A worker gets a value that it asked for, or hears that there is none.
     pub fn send_value(&mut self, object: ObjectKey, to: ProcessId, asked_as: u64, is_there: bool) {
         let values = if is_there { vec![self.content(object, to)] } else { Vec::new() };
-        let message = ToWorker::Fetched { object: asked_as, is_there };
-        self.shared.write(to, Way::ToWorker, &message, &Parcel { values, refs: Vec::new() });
+        let outcome = if is_there { Outcome::Returned } else { Outcome::Failed };
+        let message = ToWorker::Work(work::ToWorker::Value { object: asked_as, outcome });
+        self.shared.write(to, Way::ToWorker, &message, &Parcel { values, ..Parcel::default() });
     }
 
     /// Who waits for what a cancelled task makes need not wait for its end.

@@ -2,7 +2,9 @@
 
 use raybolt_core::calls::objects::{ALIGN, Region};
 
-use super::messages::{Content, Parcel, Place, ToDriver};
+use raybolt_wire::work::{Code, Offset, Submit, ToDriver};
+
+use super::messages::{self, Content, Parcel, Place};
 use super::worker::{Phase, Worker};
 use super::{Event, Shared};
 use crate::checkers::holds::CHOSEN_THERE;
@@ -23,7 +25,7 @@ impl Worker {
             self.call_another(shared, task)?;
         } else if shared.rng.chance(shared.options.cancel) {
             if let Some(object) = self.some_ref(shared, task) {
-                self.say(shared, &ToDriver::Cancel { object });
+                self.say(shared, ToDriver::CancelObject { object });
             }
         } else if shared.rng.chance(shared.options.keep) {
             self.keep_one(shared, task);
@@ -74,14 +76,26 @@ impl Worker {
         let refs = self.some_refs(shared, task, shared.options.lent_max);
         let count = shared.rng.within(&(0..=shared.options.returns_max));
         let returns: Vec<_> = (0..count).map(|_| self.name()).collect();
-        let class = shared.rng.below(shared.options.classes as u64) as u32;
-        let retries = shared.rng.count(0..=shared.options.retries_max);
+        let (function, demand) = shared.rng.pick(&shared.functions).clone();
+        let demand = demand.iter().map(|(name, units)| (name.to_owned(), units)).collect();
+        let max_retries = shared.rng.count(0..=shared.options.retries_max);
         for id in &returns {
             shared.holds.made_there(*id, self.process);
         }
         self.runs.get_mut(&task).expect("it runs").refs.extend(&returns);
-        let message = ToDriver::Submit { returns, needs, class, retries };
-        self.send(shared, &message, &Parcel { values: Vec::new(), refs })
+        let message = ToDriver::Submit(Submit {
+            code: Code { shell: Offset(0), body: Offset(0), declared: Offset(0) },
+            function,
+            name: None,
+            demand,
+            max_retries,
+            deadline_us: None,
+            returns,
+            refs: refs.clone(),
+            group: None,
+        });
+        let parcel = Parcel { needs, refs, ..Parcel::default() };
+        self.send(shared, &messages::ToDriver::Work(message), &parcel)
     }
 
     fn put(&mut self, shared: &mut Shared, task: u64) -> Verdict {
@@ -89,8 +103,10 @@ impl Worker {
         let object = self.name();
         shared.holds.made_there(object, self.process);
         self.runs.get_mut(&task).expect("it runs").refs.push(object);
-        let parcel = Parcel { values: vec![value], refs: Vec::new() };
-        self.send(shared, &ToDriver::Put { object }, &parcel)
+        let refs = value.refs.clone();
+        let parcel = Parcel { values: vec![value], ..Parcel::default() };
+        let message = messages::ToDriver::Work(ToDriver::Put { object, refs });
+        self.send(shared, &message, &parcel)
     }
 
     fn drop_one(&mut self, shared: &mut Shared, task: u64) {
@@ -145,7 +161,7 @@ impl Worker {
             self.slab = None;
         }
         if !std::mem::replace(&mut self.slab_is_wanted, true) {
-            self.say(shared, &ToDriver::WantSlab);
+            self.say_more(shared, &messages::ToDriver::WantSlab);
         }
         Place::Inline
     }

@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, VecDeque};
 use raybolt_core::calls::objects::Region;
 use raybolt_core::calls::queue::{Call, CallerId, Mode, Queue};
 use raybolt_core::ids::ProcessId;
-use raybolt_wire::work::{Outcome, Run};
+use raybolt_wire::work::{self, Outcome, Run};
 
 use super::links::Way;
-use super::messages::{self, Content, Parcel, Place, ToDriver, ToWorker};
+use super::messages::{Content, Parcel, Place, ToDriver, ToWorker};
 use super::{Event, Shared, task_key};
 use crate::trace::Verdict;
+
+/// The kind of methods that may run beside others.
+pub const SHARED: u8 = 1;
 
 /// A process that runs user code.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ enum Waiter {
 #[derive(Debug)]
 struct Hosted {
     incarnation: u32,
-    queue: Queue<(messages::Call, Parcel)>,
+    queue: Queue<(work::Call, Parcel)>,
     is_ending: bool,
 }
 
@@ -114,26 +117,7 @@ impl Worker {
     /// A message arrives.
     pub fn heard(&mut self, shared: &mut Shared, message: ToWorker, parcel: Parcel) -> Verdict {
         match message {
-            ToWorker::Run(run) => {
-                let lease = run.lease;
-                self.slots.entry(lease).or_default().push_back((run, parcel));
-                self.start_next(shared, lease)
-            }
-            ToWorker::Host { actor, incarnation, limits } => {
-                let limits: Vec<_> = limits.iter().map(|limit| *limit as usize).collect();
-                let queue = Queue::with_plants(&limits, shared.plants);
-                self.actors.insert(actor, Hosted { incarnation, queue, is_ending: false });
-                shared.life(actor).begins(self.process, incarnation)
-            }
-            ToWorker::Call(call) => self.called(shared, call, parcel),
-            ToWorker::EndActor { actor, incarnation } => {
-                self.end_actor(shared, actor, incarnation);
-                Ok(())
-            }
-            ToWorker::Cancel { task } => self.cancel(shared, task),
-            ToWorker::Fetched { object, is_there } => {
-                self.fetched(shared, object, is_there, parcel)
-            }
+            ToWorker::Work(message) => self.heard_of_work(shared, message, parcel),
             ToWorker::Pinned { object, key, region, tag } => {
                 self.pinned(shared, object, (key, region, tag))
             }
@@ -147,6 +131,38 @@ impl Worker {
                 self.slab_is_wanted = false;
                 Ok(())
             }
+        }
+    }
+
+    fn heard_of_work(
+        &mut self,
+        shared: &mut Shared,
+        message: work::ToWorker,
+        parcel: Parcel,
+    ) -> Verdict {
+        match message {
+            work::ToWorker::Run(run) => {
+                let lease = run.lease;
+                self.slots.entry(lease).or_default().push_back((run, parcel));
+                self.start_next(shared, lease)
+            }
+            work::ToWorker::Cancel { task } => self.cancel(shared, task),
+            work::ToWorker::Value { object, outcome } => {
+                self.fetched(shared, object, outcome == Outcome::Returned, parcel)
+            }
+            work::ToWorker::Host(work::Host { actor, incarnation, limits, .. }) => {
+                let limits: Vec<_> = limits.iter().map(|limit| *limit as usize).collect();
+                let queue = Queue::with_plants(&limits, shared.plants);
+                self.actors.insert(actor, Hosted { incarnation, queue, is_ending: false });
+                shared.life(actor).begins(self.process, incarnation)
+            }
+            work::ToWorker::Call(call) => self.called(shared, call, parcel),
+            work::ToWorker::StopCall { actor, task, .. } => self.stop_call(shared, actor, task),
+            work::ToWorker::EndActor { actor, incarnation, .. } => {
+                self.end_actor(shared, actor, incarnation);
+                Ok(())
+            }
+            other => unreachable!("the driver does not say {other:?}"),
         }
     }
 
@@ -180,7 +196,7 @@ impl Worker {
         self.runs.insert(task, running);
         for object in &stored {
             self.pins.entry(*object).or_default().push_back(waiter);
-            self.say(shared, &ToDriver::Pin { object: *object });
+            self.say_more(shared, &ToDriver::Pin { object: *object });
         }
         if stored.is_empty() {
             self.go_on(shared, task);
@@ -203,8 +219,8 @@ impl Worker {
         let (kind, attempt) = (run.kind, run.attempt);
         self.fetches.entry(object).or_default().push_back(Waiter::Run(task, attempt));
         let Kind::Task(lease) = kind else { unreachable!("calls do not wait") };
-        self.say(shared, &ToDriver::Blocked { lease });
-        self.say(shared, &ToDriver::Fetch { object });
+        self.say(shared, work::ToDriver::Blocked { lease });
+        self.say(shared, work::ToDriver::Fetch { object });
         self.start_next(shared, lease)
     }
 
@@ -226,7 +242,7 @@ impl Worker {
         let stored = parcel.values.iter().any(|value| value.place == Place::Stored);
         if stored {
             self.pins.entry(object).or_default().push_back(Waiter::Run(task, attempt));
-            self.say(shared, &ToDriver::Pin { object });
+            self.say_more(shared, &ToDriver::Pin { object });
             return Ok(());
         }
         self.unblock(shared, task);
@@ -235,7 +251,7 @@ impl Worker {
 
     fn unblock(&mut self, shared: &mut Shared, task: u64) {
         if let Kind::Task(lease) = self.runs[&task].kind {
-            self.say(shared, &ToDriver::Unblocked { lease });
+            self.say(shared, work::ToDriver::Unblocked { lease });
         }
         self.go_on(shared, task);
     }
@@ -275,17 +291,17 @@ impl Worker {
         }
     }
 
-    fn called(&mut self, shared: &mut Shared, call: messages::Call, parcel: Parcel) -> Verdict {
+    fn called(&mut self, shared: &mut Shared, call: work::Call, parcel: Parcel) -> Verdict {
         let actor = call.actor;
         let hosted = self.actors.get_mut(&actor);
         let Some(hosted) = hosted.filter(|hosted| hosted.incarnation == call.incarnation) else {
             self.release(shared, parcel.occurrences());
             return Ok(());
         };
-        let mode = if call.is_shared { Mode::Shared } else { Mode::Exclusive };
+        let mode = if call.method.kind == SHARED { Mode::Shared } else { Mode::Exclusive };
         let queued = Call {
             task: task_key(call.task),
-            group: usize::from(call.group),
+            group: usize::from(call.method.group),
             mode,
             job: (call.clone(), parcel),
         };
@@ -304,7 +320,7 @@ impl Worker {
             let kind = Kind::Call { actor, incarnation, number: call.number, group, mode };
             let running = Running {
                 task: call.task,
-                returns: call.returns,
+                returns: call.method.body.0,
                 kind,
                 ..Running::of(shared, parcel.occurrences().collect())
             };
@@ -315,9 +331,28 @@ impl Worker {
             let incarnation = hosted.incarnation;
             self.actors.remove(&actor);
             shared.life(actor).ends(self.process);
-            self.say(shared, &ToDriver::ActorEnded { actor, incarnation });
+            let because = String::new();
+            self.say(shared, work::ToDriver::ActorEnded { actor, incarnation, because });
         }
         Ok(())
+    }
+
+    /// A call shall not run; one that runs may heed that.
+    fn stop_call(&mut self, shared: &mut Shared, actor: u64, task: u64) -> Verdict {
+        if let Some(run) = self.runs.get_mut(&task) {
+            run.is_cancelled = true;
+        }
+        let Some(hosted) = self.actors.get_mut(&actor) else { return Ok(()) };
+        let incarnation = hosted.incarnation;
+        let Some(Call { job: (call, parcel), .. }) = hosted.queue.cancelled(task_key(task)) else {
+            return Ok(());
+        };
+        let (number, outcome, refs) = (call.number, Outcome::Failed, Vec::new());
+        let message = work::ToDriver::Called { actor, incarnation, number, outcome, refs };
+        let answer = Parcel { truth: task, ..Parcel::default() };
+        self.send(shared, &ToDriver::Work(message), &answer)?;
+        self.release(shared, parcel.occurrences());
+        self.pump(shared, actor)
     }
 
     /// An actor shall end: what runs is answered, the rest is not run.
@@ -337,8 +372,8 @@ impl Worker {
         for line in self.slots.values_mut() {
             if let Some(position) = line.iter().position(|(run, _)| run.task == task) {
                 let (run, parcel) = line.remove(position).expect("it was found there");
-                let (attempt, outcome) = (run.attempt, Outcome::Failed);
-                self.say(shared, &ToDriver::Finished { task, attempt, outcome });
+                let (attempt, outcome, refs) = (run.attempt, Outcome::Failed, Vec::new());
+                self.say(shared, work::ToDriver::Finished { task, attempt, outcome, refs });
                 self.release(shared, parcel.occurrences());
                 return Ok(());
             }
@@ -358,17 +393,20 @@ impl Worker {
     ) -> Verdict {
         let run = self.runs.remove(&task).expect("what answers was started");
         let outcome = if values.is_some() { Outcome::Returned } else { Outcome::Failed };
-        let parcel = Parcel { values: values.unwrap_or_default(), refs: Vec::new() };
+        let values = values.unwrap_or_default();
+        let parcel = Parcel { values, truth: task, ..Parcel::default() };
+        let refs = parcel.occurrences().collect();
+        let attempt = run.attempt;
         let message = match run.kind {
-            Kind::Task(_) => ToDriver::Finished { task, attempt: run.attempt, outcome },
+            Kind::Task(_) => work::ToDriver::Finished { task, attempt, outcome, refs },
             Kind::Call { actor, incarnation, number, .. } => {
-                ToDriver::Called { actor, incarnation, number, task, outcome }
+                work::ToDriver::Called { actor, incarnation, number, outcome, refs }
             }
         };
-        self.send(shared, &message, &parcel)?;
+        self.send(shared, &ToDriver::Work(message), &parcel)?;
         for (object, region, tag) in run.read {
             shared.arena.holds(region, tag)?;
-            self.say(shared, &ToDriver::Unpin { object });
+            self.say_more(shared, &ToDriver::Unpin { object });
         }
         self.release(shared, run.refs.into_iter());
         match run.kind {
@@ -389,7 +427,7 @@ impl Worker {
             self.release(shared, [object].into_iter());
         } else {
             self.fetches.entry(object).or_default().push_back(Waiter::Nobody);
-            self.say(shared, &ToDriver::Fetch { object });
+            self.say(shared, work::ToDriver::Fetch { object });
         }
     }
 
@@ -397,12 +435,17 @@ impl Worker {
     pub fn release(&self, shared: &mut Shared, ids: impl Iterator<Item = u64>) {
         for object in ids {
             shared.holds.let_go(object, self.process);
-            self.say(shared, &ToDriver::Released { object });
+            self.say(shared, work::ToDriver::Released { object });
         }
     }
 
     /// Says something without references in it.
-    pub fn say(&self, shared: &mut Shared, message: &ToDriver) {
+    pub fn say(&self, shared: &mut Shared, message: work::ToDriver) {
+        self.say_more(shared, &ToDriver::Work(message));
+    }
+
+    /// The same, where `raybolt-wire` has no message for it.
+    pub fn say_more(&self, shared: &mut Shared, message: &ToDriver) {
         shared.write(self.process, Way::ToDriver, message, &Parcel::default());
     }
 
@@ -413,7 +456,7 @@ impl Worker {
         }
         shared.write(self.process, Way::ToDriver, message, parcel);
         for slab in std::mem::take(&mut self.full_slabs) {
-            self.say(shared, &ToDriver::ReturnSlab { slab });
+            self.say_more(shared, &ToDriver::ReturnSlab { slab });
         }
         Ok(())
     }
