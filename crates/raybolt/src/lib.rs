@@ -244,7 +244,7 @@ pub use raybolt_runtime::failures::{FAILURES_MAX, FailureReport};
 /// ```
 pub use raybolt_runtime::group::placement_group;
 pub use raybolt_runtime::group::{Bundle, GroupBuilder, PlacementGroup, PlacementStrategy};
-pub use raybolt_runtime::handle::ActorHandle;
+pub use raybolt_runtime::handle::{ActorHandle, FOREVER};
 /// What a session does, for those who watch it; what the command `raybolt` shows.
 pub use raybolt_runtime::inspect;
 pub use raybolt_runtime::object::ObjectRef;

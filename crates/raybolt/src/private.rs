@@ -191,6 +191,18 @@ macro_rules! __actor_options {
             pub fn max_pending_calls(self, calls: usize) -> Self {
                 Self(self.0.max_pending_calls(calls))
             }
+
+            /// How often the actor begins anew when its worker process dies: with a new state, from its
+            /// constructor. Never by default; [`FOREVER`]($crate::FOREVER) for as often as it takes.
+            pub fn max_restarts(self, restarts: u32) -> Self {
+                Self(self.0.max_restarts(restarts))
+            }
+
+            /// How often a call that was lost with the actor's worker process is made again, once the
+            /// actor has begun anew. Never by default: it may have run, in part or whole.
+            pub fn max_task_retries(self, retries: u32) -> Self {
+                Self(self.0.max_task_retries(retries))
+            }
         }
     };
 }

@@ -1,15 +1,17 @@
-//! Chaos: a tree of tasks, and workers that are killed all the while.
+//! Chaos: a tree of tasks and a hundred actors with state, and workers that are killed all the while.
 //!
 //! ```sh
 //! cargo test --release -p raybolt --test chaos                      # the tree has 200,000 tasks
 //! cargo test --release -p raybolt --test chaos -- --leaves 1000000  # 2,000,000 tasks
 //! ```
 //!
-//! Each task adds up what its two children return. At the end the sum is exact, nothing is left, and it
-//! is said how many workers died for it.
+//! Each task adds up what its two children return. Each actor counts its calls; when it begins anew it
+//! begins at nothing. At the end the sum is exact, each call was answered once or has a cause, the answers
+//! of each life of an actor are in the order of its calls, and nothing is left; the counts are printed.
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant};
 use raybolt::{Builder, LogLevel, ObjectRef, Result, remote};
 
 const LEAVES: u64 = 100_000;
+const ACTORS: usize = 100;
+const CALLS_PER_ROUND: usize = 20;
+const ROUNDS_MAX: usize = 100;
 const BETWEEN_DEATHS: Duration = Duration::from_millis(200);
 /// A tree that takes longer hangs.
 const LONG: Duration = Duration::from_secs(300);
@@ -31,6 +36,38 @@ fn sum(a: u64, b: u64) -> u64 {
     a.wrapping_add(b)
 }
 
+/// Which life an actor lives, and how many calls it has seen in it.
+type Seen = (u64, u64);
+
+struct Counter {
+    life: u64,
+    calls: u64,
+}
+
+#[remote]
+impl Counter {
+    pub fn new() -> Self {
+        static LIVES: AtomicU64 = AtomicU64::new(0);
+        let number = LIVES.fetch_add(1, Ordering::Relaxed);
+        Counter { life: u64::from(std::process::id()) << 32 | number, calls: 0 }
+    }
+
+    pub fn count(&mut self) -> (u64, u64) {
+        self.calls += 1;
+        (self.life, self.calls)
+    }
+}
+
+/// What became of the calls of all actors.
+#[derive(Debug, Default)]
+struct Calls {
+    answered: usize,
+    with_a_cause: usize,
+    lives: BTreeSet<u64>,
+    /// What should not be.
+    wrong: Vec<String>,
+}
+
 fn main() -> ExitCode {
     let leaves = argument("--leaves").unwrap_or(LEAVES);
     let builder = Builder::new().processes(2).num_cpus(4.0).log_to_driver(false);
@@ -38,11 +75,12 @@ fn main() -> ExitCode {
     let is_over = AtomicBool::new(false);
     let deaths = AtomicU64::new(0);
     let began = Instant::now();
-    let total = std::thread::scope(|scope| {
+    let (total, calls) = std::thread::scope(|scope| {
         scope.spawn(|| reap(&is_over, &deaths));
+        let counting = scope.spawn(|| count(&is_over));
         let total = tree(leaves);
         is_over.store(true, Ordering::SeqCst);
-        total
+        (total, counting.join().unwrap())
     });
     let took = began.elapsed();
     let expected = (0..leaves).fold(0_u64, |sum, x| sum.wrapping_add(x * x));
@@ -53,9 +91,15 @@ fn main() -> ExitCode {
         2 * leaves - 1,
         deaths.load(Ordering::SeqCst),
     );
+    let Calls { answered, with_a_cause, lives, wrong } = calls;
+    println!(
+        "{ACTORS} actors lived {} lives: {answered} calls were answered, {with_a_cause} have a cause \
+         why not; wrong: {wrong:?}",
+        lives.len(),
+    );
     drop(session);
     match total {
-        Ok(total) if total == expected && left == (0, 0) => ExitCode::SUCCESS,
+        Ok(total) if total == expected && left == (0, 0) && wrong.is_empty() => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
 }
@@ -79,6 +123,52 @@ fn tree(leaves: u64) -> Result<u64> {
         level = level.chunks(2).map(pair).collect();
     }
     raybolt::get_timeout(level.remove(0), LONG)
+}
+
+/// Calls the actors in rounds, until it is over or they have been called often enough.
+fn count(is_over: &AtomicBool) -> Calls {
+    let new = || Counter::options().max_restarts(raybolt::FOREVER).remote();
+    let actors: Vec<_> = (0..ACTORS).map(|_| new()).collect();
+    let mut seen: Vec<Seen> = vec![(0, 0); ACTORS];
+    let mut calls = Calls::default();
+    for _ in 0..ROUNDS_MAX {
+        if is_over.load(Ordering::SeqCst) {
+            break;
+        }
+        let round: Vec<Vec<_>> = actors
+            .iter()
+            .map(|actor| (0..CALLS_PER_ROUND).map(|_| actor.count()).collect())
+            .collect();
+        for (seen, answers) in seen.iter_mut().zip(round) {
+            for answer in answers {
+                calls.note(seen, raybolt::get_timeout(answer, LONG));
+            }
+        }
+    }
+    calls
+}
+
+impl Calls {
+    fn note(&mut self, last: &mut Seen, answer: Result<Seen>) {
+        match answer {
+            Ok(seen) => {
+                self.answered += 1;
+                // In the same life it is the next call, in another one any: those before may have been lost.
+                let is_new = self.lives.insert(seen.0);
+                if is_new == (seen.0 == last.0) || (!is_new && seen.1 <= last.1) {
+                    self.wrong.push(format!("{seen:?} came after {last:?}"));
+                }
+                *last = seen;
+            }
+            Err(error) if error.is_actor_died() || error.is_worker_died() => {
+                self.with_a_cause += 1;
+                if !error.to_string().contains("killed by signal 9 (SIGKILL)") {
+                    self.wrong.push(error.to_string());
+                }
+            }
+            Err(error) => self.wrong.push(error.to_string()),
+        }
+    }
 }
 
 /// Kills a worker now and then.

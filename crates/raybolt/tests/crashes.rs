@@ -112,6 +112,18 @@ fn own_pid() -> u32 {
     std::process::id()
 }
 
+#[remote]
+fn prints() {
+    println!("to stdout");
+    eprintln!("to stderr");
+}
+
+#[remote]
+fn environment_of_a_child() -> String {
+    let output = Command::new("env").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 type Case = (&'static str, fn());
 
 const CASES: &[Case] = &[
@@ -129,6 +141,8 @@ const CASES: &[Case] = &[
     ("an argument that cannot be decoded", an_unreadable_argument),
     ("a result of 3 GiB", a_result_of_3_gib),
     ("a driver that is killed in mid-call", a_killed_driver),
+    ("what workers print has their names before it", what_workers_print),
+    ("what a worker starts is no worker", what_a_worker_starts),
     ("a worker that never starts", never_starts),
     ("a worker that ends before it starts", ends_at_once),
 ];
@@ -334,6 +348,29 @@ fn own_directory() -> std::path::PathBuf {
     own.unwrap().path
 }
 
+fn what_workers_print() {
+    let output = child("prints");
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    for line in ["(worker 1) to stdout\n", "the driver itself\n"] {
+        assert!(out.contains(line), "`{line}` is not in:\n{out}");
+    }
+    assert!(err.contains("(worker 1) to stderr\n"), "{err}");
+    let hidden = Command::new(std::env::current_exe().unwrap())
+        .env(PART, "prints")
+        .env("RAYBOLT_LOG_TO_DRIVER", "0")
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&hidden.stdout);
+    assert!(!out.contains("to stdout") && out.contains("the driver itself"), "{out}");
+}
+
+fn what_a_worker_starts() {
+    let environment = get(environment_of_a_child::remote()).unwrap();
+    assert!(environment.contains("PATH=") && !environment.contains("RAYBOLT_WORKER="));
+    assert!(!raybolt::is_worker());
+}
+
 fn never_starts() {
     let output = child("never-starts");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -398,6 +435,11 @@ fn play(part: &str) -> ExitCode {
             loop {
                 std::thread::park();
             }
+        }
+        "prints" => {
+            let _session = Builder::new().processes(1).start().unwrap();
+            get(prints::remote()).unwrap();
+            println!("the driver itself");
         }
         "empty" => drop(Builder::new().processes(1).start().unwrap()),
         "blocks" => {

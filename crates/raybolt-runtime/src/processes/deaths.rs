@@ -72,10 +72,11 @@ struct Fallen {
 }
 
 impl Workers {
-    /// A worker is dead: its tasks run again, or fail. Says whether it had ever been given one.
+    /// A worker is dead: its tasks run again, or fail. Says whether it had been given anything.
     pub(crate) fn lost(self: &Arc<Self>, session: &Arc<Session>, death: Death) -> bool {
         let Some(worker) = self.take(session, death.process) else { return false };
-        let (lent, was_given) = worker.bury();
+        let (lent, was_given_tasks) = worker.bury();
+        let was_given = was_given_tasks || worker.has_actors();
         let mut lent = with_fates(lent, death.running.as_deref());
         // Who is given back first stands behind those that are given back later.
         lent.sort_by_key(|(_, lent, _)| std::cmp::Reverse(lent.order));

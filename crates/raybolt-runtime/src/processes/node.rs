@@ -539,6 +539,11 @@ impl Worker {
         self.actors().get(&ActorKey::from(KeyData::from_ffi(id))).cloned()
     }
 
+    /// Whether any actor lives there.
+    pub(crate) fn has_actors(&self) -> bool {
+        !self.actors().is_empty()
+    }
+
     fn actors(&self) -> MutexGuard<'_, HashMap<ActorKey, Arc<Remote>>> {
         self.actors.lock().expect("no thread panics with this lock")
     }
