@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use raybolt::inspect::{
     ActorReport, Ask, ErrorReport, List as Listed, Memory, ObjectReport, PlacementGroupReport,
     Status, TaskFilter, TaskReport, Watcher, Why, WorkerReport,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{List, What, show};
 
@@ -21,6 +22,28 @@ pub(crate) fn status(session: &Path, json: bool, out: &mut impl Write) -> Result
 pub(crate) fn memory(session: &Path, json: bool, out: &mut impl Write) -> Result<()> {
     let memory: Memory = asked(session, &Ask::Memory)?;
     print(out, json, &memory, show::memory)
+}
+
+pub(crate) fn timeline(session: &Path, output: Option<&Path>, out: &mut impl Write) -> Result<()> {
+    let trace: Value = asked(session, &Ask::Timeline)?;
+    let spans = trace["traceEvents"].as_array().map_or(0, |events| {
+        events.iter().filter(|event| event["ph"] != "M" && event["ph"] != "e").count()
+    });
+    if spans == 0 {
+        eprintln!(
+            "nothing was kept: start the program with RAYBOLT_TIMELINE=1, or `Builder::timeline(true)`"
+        );
+    }
+    let text = serde_json::to_string(&trace)?;
+    match output {
+        None => writeln!(out, "{text}")?,
+        Some(path) => {
+            std::fs::write(path, text)
+                .with_context(|| format!("{} is not written", path.display()))?;
+            eprintln!("{spans} spans in {}: open it at https://ui.perfetto.dev", path.display());
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn why(

@@ -41,6 +41,13 @@ enum Command {
     Memory,
     /// What worker processes have written to stdout and stderr.
     Logs(Logs),
+    /// What ran when, on which thread: a trace that ui.perfetto.dev opens. The session has to keep it
+    /// (`RAYBOLT_TIMELINE=1`).
+    Timeline {
+        /// Where to write it; stdout by default.
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
     /// What a waiting task, call, object, actor or `get` waits for, followed to the root; all that wait if no
     /// id is given.
     Why {
@@ -111,6 +118,7 @@ fn run(arguments: Arguments, out: &mut impl Write) -> Result<()> {
         Command::Status => ask::status(&session, json, out),
         Command::List(list) => ask::list(&session, list, json, out),
         Command::Memory => ask::memory(&session, json, out),
+        Command::Timeline { output } => ask::timeline(&session, output.as_deref(), out),
         Command::Why { id } => ask::why(&session, id, json, out),
         Command::Logs(Logs { worker, follow }) => {
             logs::show(&session, worker.as_deref(), follow, json, out)

@@ -49,21 +49,30 @@ impl Place {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// A program in one process, with so many queued tasks.
     fn program(&self, queued: u64) -> Program {
+        let queued = queued.to_string();
+        let (running, words) =
+            self.start("watched", &[("RAYBOLT_WATCH", "1"), ("QUEUED", &queued)]);
+        let [waiting, last, counted] = words.try_into().expect("it says what waits");
+        Program { running, waiting, last, counted }
+    }
+
+    /// Starts an example of this crate, and waits until it says that it is ready; says what it says.
+    fn start(&self, name: &str, variables: &[(&str, &str)]) -> (Running, Vec<String>) {
         let path = Path::new(env!("CARGO_BIN_EXE_raybolt"));
-        let path = path.parent().unwrap().join("examples/watched");
+        let path = path.parent().unwrap().join("examples").join(name);
         let mut command = Command::new(path);
         command.env("XDG_RUNTIME_DIR", &self.0).env("TMPDIR", &self.0);
-        command.env("RAYBOLT_WATCH", "1").env("QUEUED", queued.to_string());
-        command.env_remove("RAYBOLT_WORKERS");
+        command.env_remove("RAYBOLT_WORKERS").env("RAYBOLT_LOG", "off");
+        command.envs(variables.iter().copied());
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = child.expect("`cargo test` builds the example `watched` too");
+        let mut running = Running(child.expect("`cargo test` builds the examples too"));
         let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let words: Vec<_> = ready.split_whitespace().map(str::to_owned).collect();
-        let [word, waiting, last, counted] = words.try_into().expect("it is ready");
-        assert_eq!(word, "ready");
-        Program { child, waiting, last, counted }
+        BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let mut words = ready.split_whitespace().map(str::to_owned);
+        assert_eq!(words.next().as_deref(), Some("ready"));
+        (running, words.collect())
     }
 }
 
@@ -74,8 +83,11 @@ impl Drop for Place {
 }
 
 /// A program that is being watched; ends with this.
+struct Running(Child);
+
+/// One that runs in one process.
 struct Program {
-    child: Child,
+    running: Running,
     /// What waits for the seat.
     waiting: String,
     /// What waits for that.
@@ -84,10 +96,10 @@ struct Program {
     counted: String,
 }
 
-impl Drop for Program {
+impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.child.stdin.take()); // It ends when this does.
-        let status = self.child.wait().unwrap();
+        drop(self.0.stdin.take()); // It ends when this does.
+        let status = self.0.wait().unwrap();
         assert!(status.success() || std::thread::panicking());
     }
 }
@@ -98,7 +110,7 @@ fn status_and_lists_show_what_runs_and_what_waits() {
     let program = place.program(3);
 
     let status = place.json(&["status"]);
-    assert_eq!(status["pid"], program.child.id());
+    assert_eq!(status["pid"], program.running.0.id());
     assert_eq!(status["program"], "watched");
     let tasks = &status["tasks"];
     assert_eq!(
@@ -207,13 +219,13 @@ fn of_several_sessions_the_newest_is_shown_and_all_are_named() {
     let output = place.raybolt(&["status", "--json"]);
     let error = String::from_utf8(output.stderr).unwrap();
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(status["pid"], second.child.id());
+    assert_eq!(status["pid"], second.running.0.id());
     assert!(error.starts_with("2 sessions are running; this is the newest one"), "{error}");
-    assert!(error.contains(&format!("process {}", first.child.id())), "{error}");
-    let line = error.lines().find(|line| line.contains(&first.child.id().to_string())).unwrap();
+    assert!(error.contains(&format!("process {}", first.running.0.id())), "{error}");
+    let line = error.lines().find(|line| line.contains(&first.running.0.id().to_string())).unwrap();
     let directory = line.split_whitespace().next().unwrap();
     let status = place.json(&["status", "--session", directory]);
-    assert_eq!(status["pid"], first.child.id());
+    assert_eq!(status["pid"], first.running.0.id());
 }
 
 #[test]
@@ -244,4 +256,54 @@ fn a_hundred_thousand_queued_tasks_are_listed_within_a_second() {
     }
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
     drop(program);
+}
+
+#[test]
+fn worker_processes_and_those_who_wait_in_them_are_seen() {
+    let place = Place::new();
+    let (running, words) = place.start("workers", &[]);
+    let [waiting, queued] = words.try_into().expect("it says what waits");
+
+    let status = place.json(&["status"]);
+    assert_eq!((&status["pid"], &status["worker_processes"]), (&running.0.id().into(), &2.into()));
+    let workers = place.json(&["list", "workers"]);
+    let ids: Vec<_> =
+        workers.as_array().unwrap().iter().map(|worker| worker["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["driver", "worker-1", "worker-2"]);
+
+    let text = place.told(&["why", &waiting]);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("`waits` on thread ") && lines[0].contains(" of worker-"), "{text}");
+    assert!(lines[0].contains(" waits in `get` for object-w"), "{text}");
+    assert!(lines[1].contains("`sit` is running on thread "), "{text}");
+    let text = place.told(&["why", &queued]);
+    assert!(text.contains("`queue` needs seat: 1 (0 of 1 free)"), "{text}");
+    assert!(text.contains("`sit` holds seat: 1, and runs on thread "), "{text}");
+    let tasks = place.json(&["list", "tasks", "--name", "sit"]);
+    assert!(tasks["items"][0]["thread"].as_str().unwrap().contains(" of worker-"), "{tasks}");
+    let error = place.refused(&["why", "object-wfffffff"]);
+    assert!(error.contains("object-wfffffff was freed, or never was"), "{error}");
+
+    let logs = place.told(&["logs"]);
+    assert!(logs.lines().any(|line| line.starts_with("worker-") && line.ends_with(" out: a word from a worker")), "{logs}");
+
+    let file = place.0.join("trace.json");
+    assert_eq!(place.told(&["timeline", "-o", file.to_str().unwrap()]), "");
+    let trace: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let quick = events.iter().filter(|event| event["name"] == "quick" && event["ph"] == "X");
+    assert_eq!(quick.clone().count(), 20);
+    assert!(quick.clone().all(|event| event["pid"] != running.0.id()), "they ran in workers");
+}
+
+#[test]
+fn a_timeline_that_nobody_keeps_is_empty_and_says_how_to_keep_one() {
+    let place = Place::new();
+    let _program = place.program(1);
+    let output = place.raybolt(&["timeline"]);
+    let trace: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(trace["displayTimeUnit"], "ms");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("start the program with RAYBOLT_TIMELINE=1"), "{error}");
 }

@@ -31,6 +31,7 @@ use crate::method::MethodJob;
 use crate::pool::Runnable;
 use crate::processes::hosted::Home;
 use crate::session::Session;
+use crate::timeline::{self, Sort};
 
 /// How many calls a runner takes before others have their turn.
 const SLICE_CALLS: u32 = 64;
@@ -385,7 +386,9 @@ impl<A: Send + Sync + 'static> Actor<A> {
     fn create(self: &Arc<Self>, create: Create<A>) {
         let lease = self.lock().lease;
         let context = self.context(TaskKey::null(), lease, None);
+        let span = timeline::span(Sort::Constructor, &self.name, None);
         let created = context::enter(context, create);
+        drop(span);
         match created {
             Ok(state) => {
                 *self.state.try_write().expect("no call runs before the constructor has") =

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Thread;
 
-use raybolt_core::calls::owner::{ActorKey, ObjectKey, TaskKey};
+use raybolt_core::calls::owner::{ActorKey, TaskKey};
+use serde::{Deserialize, Serialize};
 use slotmap::Key;
 
 use crate::clock::coarse_ms;
@@ -38,17 +39,17 @@ struct Entry {
     since_ms: u64,
 }
 
-/// What is waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is waited for; objects by the numbers that all processes know them by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum What {
     /// A `get` of this object.
-    Object(ObjectKey),
+    Object(u64),
     /// A `wait` for so many of several objects: of those that are not there, the first ones.
-    Some { wanted: usize, of: usize, first: Vec<ObjectKey> },
+    Some { wanted: usize, of: usize, first: Vec<u64> },
     /// The next item of the stream that the task of this object makes.
-    Item(ObjectKey),
+    Item(u64),
     /// The task of this object waits until its stream is read.
-    Reader(ObjectKey),
+    Reader(u64),
     /// Room in the store.
     #[allow(dead_code, reason = "in one process a full store refuses at once")]
     Room { needed: usize },
@@ -90,7 +91,7 @@ impl Sleeper<'_> {
     }
 
     /// The one object that the entry of this number waits for without a time limit.
-    pub(crate) fn waits_for_ever(&self, number: u64) -> Option<ObjectKey> {
+    pub(crate) fn waits_for_ever(&self, number: u64) -> Option<u64> {
         let list = self.0.lock();
         let entry = list.entries.get(&number).filter(|entry| !entry.is_timed)?;
         match entry.what {
@@ -103,7 +104,7 @@ impl Sleeper<'_> {
 impl Awaited {
     /// A thread is about to sleep for `object`, for ever or only for a time.
     pub(crate) fn enter(&self, object: Arc<dyn AnyObject>, is_timed: bool) -> Sleeper<'_> {
-        self.add(What::Object(object.key()), is_timed, Some(object))
+        self.add(What::Object(object.id()), is_timed, Some(object))
     }
 
     /// The same for anything else, whose end is somebody else's care.
@@ -151,7 +152,7 @@ impl Awaited {
         let objects: Vec<_> =
             self.lock().entries.values().filter_map(|entry| entry.object.clone()).collect();
         for object in objects {
-            let what = Id::Object(object.key()).to_string();
+            let what = Id::object(object.id()).to_string();
             object.fail(Error::new(Kind::SessionEnded { what }));
         }
     }

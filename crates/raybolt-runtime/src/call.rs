@@ -14,7 +14,6 @@ use crate::context;
 use crate::error::{Error, Kind, Result};
 use crate::failures;
 use crate::hub::Hub;
-use crate::ids::Id;
 use crate::inspect::{circle, why};
 use crate::job::{Function, Job, Step, TaskJob, task_name};
 use crate::object::{AnyObject, Lazy, ObjectRef};
@@ -22,6 +21,7 @@ use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
 use crate::output::{Cells, Output};
 use crate::session::{self, Place, Session};
 use crate::slot::{Slot, Waiter};
+use crate::timeline::{self, Sort};
 
 /// How many of the objects that a `wait` waits for are noted.
 const AWAITED_MAX: usize = 16;
@@ -297,13 +297,14 @@ fn wait_for<T: Value>(
         }
         let until = deadline.map(|(until, _)| until);
         let sleeper = session.awaited.enter(object.0.clone(), until.is_some());
+        let _span = timeline::span(Sort::Get, "get", context::current().as_ref());
         if let Some(members) = circle::closed_by(session, &sleeper, key) {
             return slot.get().ok_or_else(|| Error::new(Kind::Circle { members }));
         }
         session.blocking(|| session.wait_for_slot(slot, until)).ok_or_else(|| {
             let because = why::because(session, key);
             let after = deadline.map(|(_, after)| after).unwrap_or_default();
-            let what = Id::Object(key).to_string();
+            let what = object.to_string();
             Error::new(Kind::Timeout { what, after, because })
         })
     })?
@@ -406,6 +407,7 @@ fn wait_for_some<T: Value>(
         }
     }
     let sleeper = session.awaited.enter_for(some(objects, num_returns), until.is_some());
+    let _span = timeline::span(Sort::Get, "wait", context::current().as_ref());
     session.blocking(|| enough.wait(until));
     drop(sleeper);
     forget(objects, key);
@@ -414,7 +416,7 @@ fn wait_for_some<T: Value>(
 /// What a `wait` waits for, for reports: those that are missing, but not a long list of them.
 fn some<T>(objects: &[ObjectRef<T>], wanted: usize) -> What {
     let missing = objects.iter().filter(|object| !object.is_ready());
-    let first = missing.take(AWAITED_MAX).map(|object| object.0.hold.key()).collect();
+    let first = missing.take(AWAITED_MAX).map(ObjectRef::id).collect();
     What::Some { wanted, of: objects.len(), first }
 }
 

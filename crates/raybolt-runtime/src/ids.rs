@@ -16,6 +16,8 @@ pub(crate) enum Id {
     Task(TaskKey),
     Object(ObjectKey),
     Actor(ActorKey),
+    /// An object by the number that a worker process gave it.
+    Named(u64),
     /// A placement group.
     Group(GroupKey),
     /// A thread or task that waits in a `get`.
@@ -26,6 +28,25 @@ pub(crate) enum Id {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NotAnId;
 
+/// Set in the numbers that worker processes give to objects; see [`upstream`](crate::processes::upstream).
+const NAMED: u64 = 1 << 63;
+
+impl Id {
+    /// What users see of an object that all processes know by this number.
+    pub(crate) fn object(number: u64) -> Self {
+        match number & NAMED {
+            0 => Id::Object(KeyData::from_ffi(number).into()),
+            _ => Id::Named(number),
+        }
+    }
+
+    /// What users see of a task that another process numbers so.
+    pub(crate) fn task(key: u64) -> Option<String> {
+        let key: TaskKey = KeyData::from_ffi(key).into();
+        (!key.is_null()).then(|| Id::Task(key).to_string())
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -33,6 +54,7 @@ impl fmt::Display for Id {
             Id::Object(key) => write_key(f, "object", key.data()),
             Id::Actor(key) => write_key(f, "actor", key.data()),
             Id::Group(key) => write_key(f, "group", key.data()),
+            Id::Named(number) => write!(f, "object-w{:x}", number & !NAMED),
             Id::Get(number) => write!(f, "get-{number:x}"),
         }
     }
@@ -45,6 +67,7 @@ impl FromStr for Id {
         let (kind, number) = text.trim().split_once('-').ok_or(NotAnId)?;
         match kind {
             "task" => Ok(Id::Task(parse_key(number)?.into())),
+            "object" if number.starts_with('w') => Ok(Id::Named(parse_hex(&number[1..])? | NAMED)),
             "object" => Ok(Id::Object(parse_key(number)?.into())),
             "actor" => Ok(Id::Actor(parse_key(number)?.into())),
             "group" => Ok(Id::Group(parse_key(number)?.into())),

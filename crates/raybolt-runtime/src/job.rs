@@ -21,6 +21,7 @@ use crate::processes::inlet::Inlet;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::parcel::Unreadable;
 use crate::processes::serve::Incoming;
+use crate::timeline::{self, Sort};
 
 /// A remote function, as its macro declares it once.
 pub struct Function {
@@ -182,14 +183,17 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
         };
         let TaskJob { function, args, cells, run, options } = *self;
         let name = task_name(function, &options);
+        let span = timeline::span(Sort::Task, name, Some(&context));
         let held = args.hold();
         let begin = || context::enter(context, || run(held).run(name, attempt, &cells));
         let result = match panics::catch(name, attempt, begin) {
             Ok(Ran::Later(future)) => {
                 let future =
                     Within::new(context, CatchPanic { future, function, options, attempt });
+                let span = span.into_async();
                 return Began::Later(Box::pin(async move {
                     let (options, result) = future.await;
+                    drop(span);
                     let name = task_name(function, &options);
                     refuse_late(name, &options, &cells);
                     settle(name, attempt, cells, |cells| conclude(name, result, cells, retry))
@@ -198,6 +202,7 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
             Ok(Ran::Done(result)) => result,
             Err(error) => Err(error),
         };
+        drop(span); // Before anyone is told: who has the result finds the task on the timeline.
         refuse_late(name, &options, &cells);
         Began::Ended(settle(name, attempt, cells, |cells| conclude(name, result, cells, retry)))
     }

@@ -35,5 +35,6 @@ pub mod session_dir;
 pub mod slot;
 pub mod stream;
 mod sync;
+mod timeline;
 pub mod timer;
 pub mod turn;

@@ -17,6 +17,7 @@ use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
 use crate::panics;
 use crate::processes::code::{self, Foreign};
+use crate::timeline::{self, Sort, Span};
 
 /// What an async method returns.
 pub type MethodFuture<'a, O> = Pin<Box<dyn Future<Output = Result<O, Failure>> + Send + 'a>>;
@@ -138,6 +139,7 @@ where
         let TypedCall { name, body, args, cells, options } = *self;
         let held = args.hold();
         let called = call_name(name, &options);
+        let span = timeline::span(Sort::Call, called, Some(&context));
         let returned = |failure| returned(called, 0, &failure);
         let result = match body {
             Body::Exclusive(run) => {
@@ -167,20 +169,21 @@ where
                 panics::catch(called, 0, || context::enter(context, run))
             }
             Body::AsyncExclusive(run) => {
-                return later(name, options.clone(), cells, context, async move {
+                return later(name, options.clone(), cells, (context, span), async move {
                     let mut state = state.try_write().expect(FREE);
                     let future = run(state.as_mut().expect(CREATED), held);
                     CatchPanic { name, options, future }.await
                 });
             }
             Body::AsyncShared(run) => {
-                return later(name, options.clone(), cells, context, async move {
+                return later(name, options.clone(), cells, (context, span), async move {
                     let state = state.try_read().expect(FREE);
                     let future = run(state.as_ref().expect(CREATED), held);
                     CatchPanic { name, options, future }.await
                 });
             }
         };
+        drop(span); // Before anyone is told: who has the result finds the call on the timeline.
         let result = result.and_then(std::convert::identity);
         refuse_late(called, &options, &cells);
         Began::Ended(settle(called, 0, cells, |cells| conclude::<O>(called, result, cells)))
@@ -214,12 +217,14 @@ fn later<O: Output>(
     name: &'static str,
     options: TaskOptions,
     cells: O::Cells,
-    context: Context,
+    (context, span): (Context, Span),
     future: impl Future<Output = Result<O, Box<TaskError>>> + Send + 'static,
 ) -> Began {
+    let span = span.into_async();
     let future = Within::new(context, future);
     Began::Later(Box::pin(async move {
         let result = future.await;
+        drop(span);
         let name = call_name(name, &options);
         refuse_late(name, &options, &cells);
         settle(name, 0, cells, |cells| conclude::<O>(name, result, cells))

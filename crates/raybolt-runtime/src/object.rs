@@ -179,7 +179,7 @@ impl<T> fmt::Debug for ObjectRef<T> {
 /// The object's id as messages and the command line have it: `object-1f`.
 impl<T> fmt::Display for ObjectRef<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Id::Object(self.0.hold.key()).fmt(f)
+        Id::object(self.id()).fmt(f)
     }
 }
 

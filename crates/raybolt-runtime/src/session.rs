@@ -49,6 +49,7 @@ use crate::processes::start::{self, Invitation};
 use crate::processes::upstream::Upstream;
 use crate::slot::{Slot, Waiter};
 use crate::stream::Stalled;
+use crate::timeline;
 use crate::timer::Timer;
 
 /// How many threads a session may have, blocked ones included.
@@ -79,6 +80,7 @@ pub struct Builder {
     processes: Option<usize>,
     worker_start_time: Option<Duration>,
     watchable: Option<bool>,
+    timeline: Option<bool>,
     log_to_driver: Option<bool>,
     deadline_grace: Option<Duration>,
     memory_limit: Option<u64>,
@@ -250,12 +252,21 @@ impl Builder {
         self
     }
 
+    /// Whether the session keeps a timeline of what ran when; by default as the variable
+    /// `RAYBOLT_TIMELINE` says (`1`), else not.
+    pub fn timeline(mut self, is_kept: bool) -> Self {
+        self.timeline = Some(is_kept);
+        self
+    }
+
     /// Begins the session. In a worker process it serves the driver instead, and never returns.
     ///
     /// # Errors
     /// When there is one already, or a setting makes no sense.
     pub fn start(self) -> Result<SessionGuard> {
+        let keeps_timeline = self.timeline.unwrap_or_else(|| is_set("RAYBOLT_TIMELINE"));
         if let Some(invitation) = Invitation::of_this_process() {
+            timeline::start(keeps_timeline);
             start::serve(&invitation);
         }
         let invalid = |message: String| Error::new(Kind::Invalid(message));
@@ -298,6 +309,7 @@ impl Builder {
             None => Place::Here,
             Some(_) => Place::Workers(Node::start().map_err(|error| start::failed(&error))?),
         };
+        timeline::start(keeps_timeline);
         let session = Session::new(&total, self.object_store_memory, width, place);
         CURRENT.store(Some(session.clone()));
         if let Some(count) = processes {
@@ -314,7 +326,7 @@ impl Builder {
                 CURRENT.store(None);
                 return Err(error);
             }
-        } else if self.watchable.unwrap_or_else(watchable_by_environment) {
+        } else if self.watchable.unwrap_or_else(|| is_set("RAYBOLT_WATCH")) {
             let post = Post::open().inspect_err(|_| CURRENT.store(None))?;
             *session.post() = Some(post);
         }
@@ -328,15 +340,16 @@ impl SessionGuard {
         self.0.runtime().block_on(future)
     }
 
-    /// The session's directory, if it was asked to be watchable.
+    /// The session's directory, if it can be watched.
     pub fn directory(&self) -> Option<PathBuf> {
-        self.0.post().as_ref().map(|post| post.directory().to_owned())
+        let watched = self.0.post().as_ref().map(|post| post.directory().to_owned());
+        watched.or_else(|| self.0.workers_directory())
     }
 }
 
-/// What the environment says about watching.
-fn watchable_by_environment() -> bool {
-    std::env::var_os("RAYBOLT_WATCH").is_some_and(|text| !text.is_empty() && text != "0")
+/// Whether a variable asks for something.
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|text| !text.is_empty() && text != "0")
 }
 
 impl fmt::Debug for SessionGuard {
@@ -548,6 +561,27 @@ impl Session {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().expect("SESS-1: nothing that may panic runs under the hub's lock")
+    }
+
+    /// The directory of a session over processes, in which its workers have their doors.
+    pub(crate) fn workers_directory(&self) -> Option<PathBuf> {
+        self.node().and_then(|node| node.workers.directory())
+    }
+
+    /// The node, if this is the driver of a session over processes.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        match &self.place {
+            Place::Workers(node) => Some(node),
+            Place::Here | Place::Driver(_) => None,
+        }
+    }
+
+    /// What this process is in the session.
+    pub(crate) fn process_name(&self) -> String {
+        match &self.place {
+            Place::Driver(upstream) => format!("worker-{}", upstream.process),
+            Place::Here | Place::Workers(_) => "driver".into(),
+        }
     }
 
     fn post(&self) -> MutexGuard<'_, Option<Post>> {

@@ -106,7 +106,7 @@ impl<T: Value> RefStream<T> {
         }
         let until = deadline.map(|(until, _)| until);
         let waited = session::with(|session| {
-            let what = What::Item(self.channel.hold.key());
+            let what = What::Item(self.channel.hold.id());
             let sleeper = session.awaited.enter_for(what, until.is_some());
             session.blocking(|| self.channel.wait_for_item(session, until));
             drop(sleeper);

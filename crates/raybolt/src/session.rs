@@ -175,6 +175,13 @@ impl Builder {
         self
     }
 
+    /// Whether the session keeps a timeline of what ran when, for `raybolt timeline`; by default as the
+    /// variable `RAYBOLT_TIMELINE` says (`1`), else not: each task would read the clock twice.
+    pub fn timeline(mut self, is_kept: bool) -> Self {
+        self.inner = self.inner.timeline(is_kept);
+        self
+    }
+
     /// What goes to the log: warnings and errors by default, or what the variable `RAYBOLT_LOG` says. A
     /// subscriber that the program has installed itself stays.
     pub fn log_level(mut self, level: LogLevel) -> Self {

@@ -16,8 +16,9 @@ use raybolt_wire::frame::LENGTH_BYTES;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Status, TaskFilter};
+use super::{Status, TaskFilter, local};
 use crate::error::Result;
+use crate::session;
 
 /// The longest question.
 pub(super) const ASK_BYTES_MAX: usize = 4 << 10;
@@ -70,6 +71,14 @@ pub enum Ask {
         /// Of what; of all that wait if it is missing.
         id: Option<String>,
     },
+    /// [`timeline`](super::timeline)
+    Timeline,
+    /// What a process knows of itself alone, for the driver that asks its workers.
+    #[doc(hidden)]
+    Local {
+        /// Whether with its timeline.
+        with_track: bool,
+    },
 }
 
 /// What is answered.
@@ -99,6 +108,10 @@ impl Ask {
             Ask::Errors { limit } => told(super::errors(*limit)),
             Ask::Memory => told(super::memory()),
             Ask::Why { id } => told(super::why(id.as_deref())),
+            Ask::Timeline => told(super::timeline()),
+            Ask::Local { with_track } => {
+                told(session::with(|session| local::here(session, *with_track)))
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn closed_by(
             way.truncate(way.len() - usize::from(way.last() == Some(&own)));
             return Some(way.iter().map(|task| named(&hub, *task)).collect());
         }
-        next = sleeper.waits_for_ever(number?)?;
+        next = hub.lent.key(sleeper.waits_for_ever(number?)?)?;
     }
     None
 }

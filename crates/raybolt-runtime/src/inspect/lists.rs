@@ -7,8 +7,9 @@ use std::time::UNIX_EPOCH;
 
 use raybolt_core::calls::owner::{ObjectView, Progress, Target, TaskKey, TaskView};
 use raybolt_core::calls::scheduler::{GroupState, GroupView, UNIT};
-use slotmap::Key;
+use slotmap::KeyData;
 
+use super::local::{self, Everywhere, Local};
 use super::reports::{
     ActorReport, ErrorReport, List, Memory, ObjectReport, PlacementGroupReport, Resource, Status,
     TaskCounts, TaskFilter, TaskReport, TaskState, ThreadReport, WorkerReport,
@@ -16,13 +17,14 @@ use super::reports::{
 use super::{CHUNK, LOOKED_AT_MAX, why};
 use crate::actor::{ActorState, AnyActor, CallView, RunningCall};
 use crate::clock::coarse_ms;
-use crate::desk::{self, AtWork};
+use crate::desk::AtWork;
 use crate::error::Result;
 use crate::group;
 use crate::hub::Hub;
 use crate::ids::Id;
 use crate::job::Job;
 use crate::session::{self, Session};
+use crate::timeline;
 
 /// How many ids are searched for one that resembles an unknown one.
 const KNOWN_MAX: usize = 1_000;
@@ -33,7 +35,7 @@ const KNOWN_MAX: usize = 1_000;
 /// Without a session.
 pub fn status() -> Result<Status> {
     session::with(|session| {
-        let waiting = session.awaited.list().len();
+        let waiting = local::everywhere(session).waits.len();
         let errors = session.failures.list().len();
         let program = std::env::current_exe().ok();
         let program = program.as_ref().and_then(|path| path.file_name()).unwrap_or_default();
@@ -49,7 +51,7 @@ pub fn status() -> Result<Status> {
             pid: std::process::id(),
             program: program.to_string_lossy().into_owned(),
             uptime_ms: coarse_ms().saturating_sub(session.started_ms),
-            worker_processes: 0,
+            worker_processes: hub.fleet.workers().count(),
             tasks: TaskCounts {
                 waiting: tally.waiting,
                 queued: tally.queued,
@@ -73,7 +75,8 @@ pub fn status() -> Result<Status> {
 /// Without a session.
 pub fn tasks(filter: &TaskFilter, limit: usize) -> Result<List<TaskReport>> {
     session::with(|session| {
-        let at_work = at_work();
+        let Everywhere { works, .. } = local::everywhere(session);
+        let at_work = works.into_iter().map(|work| (work.task, work)).collect();
         let methods = filter.name.as_ref().map(|_| methods(session)).unwrap_or_default();
         let mut found = Best { limit, filter, methods, total: 0, by_state: BTreeMap::new() };
         let is_cut = chunks(session, |hub, skip| {
@@ -138,7 +141,13 @@ pub fn objects(limit: usize) -> Result<List<ObjectReport>> {
 /// # Errors
 /// Without a session.
 pub fn workers() -> Result<Vec<WorkerReport>> {
-    session::with(|session| vec![this_process(session)])
+    session::with(|session| {
+        let mut locals = vec![local::here(session, false)];
+        locals.extend(local::workers(session, false));
+        let now_ms = coarse_ms();
+        let hub = session.lock();
+        locals.iter().map(|local| worker_report(&hub, local, now_ms)).collect()
+    })
 }
 
 /// The placement groups of the session.
@@ -196,6 +205,19 @@ pub fn errors(limit: usize) -> Result<List<ErrorReport>> {
     })
 }
 
+/// What ran when, on which thread: a trace in Chrome's format, which Perfetto opens. Empty unless the session
+/// keeps a timeline.
+///
+/// # Errors
+/// Without a session.
+pub fn timeline() -> Result<serde_json::Value> {
+    session::with(|session| {
+        let mut tracks = vec![timeline::track(&session.process_name())];
+        tracks.extend(local::workers(session, true).into_iter().map(|local| local.track));
+        timeline::trace(&tracks)
+    })
+}
+
 /// What fills memory.
 ///
 /// # Errors
@@ -229,7 +251,7 @@ pub(super) fn known(session: &Session, id: Id) -> Vec<String> {
             let tasks = hub.owner.tasks().take(KNOWN_MAX);
             tasks.map(|task| Id::Task(task.key).to_string()).collect()
         }
-        Id::Object(_) => {
+        Id::Object(_) | Id::Named(_) => {
             let objects = hub.owner.objects().take(KNOWN_MAX);
             objects.map(|object| Id::Object(object.key).to_string()).collect()
         }
@@ -385,44 +407,33 @@ fn object_report(object: &ObjectView) -> ObjectReport {
     }
 }
 
-fn this_process(session: &Session) -> WorkerReport {
-    let (threads, blocked) = session.pool.threads();
-    let works = desk::all();
-    let now_ms = coarse_ms();
-    let mut by_thread: BTreeMap<Arc<str>, Vec<&AtWork>> = BTreeMap::new();
-    for work in &works {
-        by_thread.entry(work.thread.clone()).or_default().push(work);
+fn worker_report(hub: &Hub, local: &Local, now_ms: u64) -> WorkerReport {
+    let mut by_thread: BTreeMap<Arc<str>, ThreadReport> = BTreeMap::new();
+    // What lies on top comes first, and is told last.
+    for (thread, task, since_ms) in local.at_work() {
+        let key: TaskKey = KeyData::from_ffi(task).into();
+        let told = match Id::task(task) {
+            Some(id) => format!("{id} {}", hub.name_of(key)),
+            None => "a constructor".to_owned(),
+        };
+        let running_ms = now_ms.saturating_sub(since_ms);
+        let new = || ThreadReport { name: thread.to_string(), tasks: Vec::new(), running_ms };
+        by_thread.entry(thread.clone()).or_insert_with(new).tasks.insert(0, told);
     }
-    let hub = session.lock();
-    let told = |work: &&AtWork| match work.task.is_null() {
-        true => "a constructor".to_owned(),
-        false => format!("{} {}", Id::Task(work.task), hub.name_of(work.task)),
-    };
-    let at_work = by_thread.iter().map(|(name, works)| ThreadReport {
-        name: name.to_string(),
-        tasks: works.iter().rev().map(told).collect(),
-        running_ms: works.first().map_or(0, |work| now_ms.saturating_sub(work.since_ms)),
-    });
-    let at_work: Vec<_> = at_work.collect();
-    let state = if at_work.is_empty() { "idle" } else { "busy" };
+    let at_work: Vec<_> = by_thread.into_values().collect();
     WorkerReport {
-        id: "driver".into(),
-        pid: std::process::id(),
-        state: state.into(),
-        threads,
-        blocked,
+        id: local.name.clone(),
+        pid: local.pid,
+        state: if at_work.is_empty() { "idle" } else { "busy" }.into(),
+        threads: local.threads,
+        blocked: local.blocked,
         at_work,
-        memory_bytes: process_bytes(),
+        memory_bytes: local.memory_bytes,
     }
-}
-
-/// What each task that is on a thread has there.
-fn at_work() -> BTreeMap<TaskKey, AtWork> {
-    desk::all().into_iter().map(|work| (work.task, work)).collect()
 }
 
 /// The memory of this process, as the kernel counts it: what is resident and its own.
-fn process_bytes() -> Option<u64> {
+pub(super) fn process_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

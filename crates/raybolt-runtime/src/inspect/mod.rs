@@ -6,6 +6,7 @@
 mod ask;
 pub(crate) mod circle;
 mod lists;
+mod local;
 mod reports;
 pub(crate) mod serve;
 mod text;
@@ -13,7 +14,9 @@ mod watcher;
 pub mod why;
 
 pub use ask::Ask;
-pub use lists::{actors, errors, memory, objects, placement_groups, status, tasks, workers};
+pub use lists::{
+    actors, errors, memory, objects, placement_groups, status, tasks, timeline, workers,
+};
 pub use reports::{
     ActorReport, ErrorReport, List, Memory, ObjectReport, PlacementGroupReport, Resource, Status,
     TaskCounts, TaskFilter, TaskReport, TaskState, ThreadReport, WorkerReport,
@@ -36,7 +39,7 @@ const LOOKED_AT_MAX: usize = 1_000_000;
 fn unknown(session: &Session, id: Id) -> String {
     let (text, list) = match id {
         Id::Task(_) => ("has ended, or never was", "tasks"),
-        Id::Object(_) => ("was freed, or never was", "objects"),
+        Id::Object(_) | Id::Named(_) => ("was freed, or never was", "objects"),
         Id::Actor(_) => ("is gone, or never was", "actors"),
         Id::Group(_) => ("was removed, or never was", "placement-groups"),
         Id::Get(_) => ("waits no longer, or never did", "tasks"),

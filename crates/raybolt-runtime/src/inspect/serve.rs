@@ -12,13 +12,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use raybolt_core::ids::ProcessId;
 use raybolt_wire::door::{Door, Guest, Limits};
 use raybolt_wire::handshake::Role;
 
 use super::ask::{ASK_BYTES_MAX, Answer, Ask, PIECE_BYTES, read_frame, write_frame};
 use crate::error::{Error, Kind};
 use crate::processes::start::identity;
-use crate::session_dir::SessionDir;
+use crate::session_dir::{SessionDir, secret_of};
 
 /// How many watchers are served at a time.
 const WATCHERS_MAX: usize = 16;
@@ -42,19 +43,31 @@ impl Post {
             Error::new(Kind::Invalid(format!("the session cannot be watched: {error}")))
         };
         let dir = SessionDir::create().map_err(|error| failed(&error))?;
-        let on_guest = |Guest { stream, hello, .. }: Guest| {
-            if hello.role == Role::Watcher {
-                admit(stream);
-            }
-        };
         let identity = identity(dir.secret());
-        let door = Door::open(&dir.socket(), identity, Limits::default(), on_guest);
+        let door = Door::open(&dir.socket(), identity, Limits::default(), watch);
         Ok(Post { _door: door.map_err(|error| failed(&error))?, dir })
     }
 
     /// The session's directory.
     pub(crate) fn directory(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+/// Opens the door of a worker process, at which its driver asks what it does.
+pub(crate) fn open_in_worker(directory: &Path, process: ProcessId) -> Result<Door, Error> {
+    let failed = |error: &dyn std::error::Error| {
+        Error::new(Kind::Invalid(format!("worker {process} cannot be watched: {error}")))
+    };
+    let socket = directory.join(format!("worker-{process}.sock"));
+    let identity = identity(&secret_of(directory).map_err(|error| failed(&error))?);
+    Door::open(&socket, identity, Limits::default(), watch).map_err(|error| failed(&error))
+}
+
+/// Who came through a door at which only watchers are served.
+fn watch(guest: Guest) {
+    if guest.hello.role == Role::Watcher {
+        admit(guest.stream);
     }
 }
 

@@ -64,12 +64,27 @@ impl Watcher {
     /// # Errors
     /// When no session answers there, or it lets nobody in.
     pub fn connect(directory: &Path) -> Result<Self, WatchError> {
+        let watcher = Self::knock(directory, &socket_of(directory), KNOCK_TIME)?;
+        watcher.be_patient(ANSWER_TIME)?;
+        Ok(watcher)
+    }
+
+    /// Connects to one of the sockets in a session's directory.
+    pub(super) fn knock(
+        directory: &Path,
+        socket: &Path,
+        time: Duration,
+    ) -> Result<Self, WatchError> {
         let identity = identity(&secret_of(directory)?);
-        let deadline = Instant::now() + KNOCK_TIME;
-        let (stream, _) = knock(&socket_of(directory), &identity, Role::Watcher, deadline)?;
-        stream.set_read_timeout(Some(ANSWER_TIME))?;
-        stream.set_write_timeout(Some(ANSWER_TIME))?;
-        Ok(Watcher(stream))
+        let (stream, _) = knock(socket, &identity, Role::Watcher, Instant::now() + time)?;
+        let watcher = Watcher(stream);
+        watcher.be_patient(time)?;
+        Ok(watcher)
+    }
+
+    fn be_patient(&self, time: Duration) -> io::Result<()> {
+        self.0.set_read_timeout(Some(time))?;
+        self.0.set_write_timeout(Some(time))
     }
 
     /// Asks, and waits for the answer.

@@ -20,15 +20,17 @@ use raybolt_core::calls::queue::Place;
 use raybolt_core::calls::scheduler::{GroupKey, GroupState, GroupView, LeaseView, display_amount};
 use serde::{Deserialize, Serialize};
 
+use super::local::{self, Everywhere};
 use super::text::{Duration, plural};
 use crate::actor::{ActorState, CallView, RunningCall};
 use crate::awaited::{Wait, What};
 use crate::clock::coarse_ms;
 use crate::context::caller_of_actor;
-use crate::desk::{self, AtWork};
+use crate::desk::AtWork;
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
 use crate::ids::Id;
+use crate::processes::node::Node;
 use crate::session::{self, Session};
 
 /// How many steps an answer has at most.
@@ -129,6 +131,9 @@ pub fn why(id: Option<&str>) -> Result<Why> {
 /// The same of an object, short enough for an error message.
 pub(crate) fn because(session: &Session, object: ObjectKey) -> String {
     let steps = walk(session, STEPS_IN_ERRORS, |walk| walk.object(object, 0));
+    if steps.is_empty() {
+        return "its driver knows what it waits for (`raybolt why`)".into();
+    }
     let texts: Vec<_> = steps.iter().map(|step| step.text.as_str()).collect();
     texts.join("; ")
 }
@@ -159,6 +164,7 @@ fn one(session: &Session, id: Id) -> Result<Why> {
     let steps = walk(session, STEPS_MAX, |walk| match id {
         Id::Task(task) => walk.task(task, 0),
         Id::Object(object) => walk.object(object, 0),
+        Id::Named(number) => walk.known(number, 0),
         Id::Actor(actor) => walk.actor(actor, 0),
         Id::Group(group) => walk.group(group, 0),
         Id::Get(number) => walk.get(number, 0),
@@ -181,12 +187,13 @@ fn all(session: &Session) -> Why {
 }
 
 fn walk(session: &Session, steps_max: usize, go: impl FnOnce(&mut Walk<'_>)) -> Vec<Step> {
-    let (works, waits) = (desk::all(), session.awaited.list());
+    let Everywhere { works, waits } = local::everywhere(session);
     let threads = session.pool.threads();
     let now_ms = coarse_ms();
+    let node = session.node();
     let hub = session.lock();
     let (steps, path) = (Vec::new(), Vec::new());
-    let mut walk = Walk { hub: &hub, works, waits, threads, now_ms, steps_max, steps, path };
+    let mut walk = Walk { hub: &hub, node, works, waits, threads, now_ms, steps_max, steps, path };
     go(&mut walk);
     walk.steps
 }
@@ -194,6 +201,8 @@ fn walk(session: &Session, steps_max: usize, go: impl FnOnce(&mut Walk<'_>)) -> 
 /// A walk along who waits for whom.
 struct Walk<'a> {
     hub: &'a Hub,
+    /// Where the tasks are that were lent to other processes.
+    node: Option<&'a Node>,
     works: Vec<AtWork>,
     waits: Vec<Wait>,
     threads: (usize, usize),
@@ -226,26 +235,25 @@ impl Walk<'_> {
         let id = Some(Id::Get(wait.number));
         match &wait.what {
             What::Object(object) => {
-                let object = *object;
-                let text = format!("{who} waits in `get` for {}{since}", Id::Object(object));
+                let text = format!("{who} waits in `get` for {}{since}", Id::object(*object));
                 self.step(depth, Cause::Get, id, text);
                 self.sure(!wait.is_timed);
-                self.object(object, depth + 1);
+                self.known(*object, depth + 1);
             }
             What::Some { wanted, of, first } => {
                 let text = format!("{who} waits in `wait` for {wanted} of {of} objects{since}");
                 self.step(depth, Cause::Get, id, text);
                 self.sure(false);
-                if let Some(first) = first.iter().find(|object| self.is_pending(**object)) {
-                    self.object(*first, depth + 1);
+                let keys = first.iter().filter_map(|object| self.hub.lent.key(*object));
+                if let Some(first) = keys.into_iter().find(|object| self.is_pending(*object)) {
+                    self.object(first, depth + 1);
                 }
             }
             What::Item(object) => {
-                let object = *object;
                 let text = format!("{who} waits for the next item of a stream{since}");
                 self.step(depth, Cause::Get, id, text);
                 self.sure(!wait.is_timed);
-                self.object(object, depth + 1);
+                self.known(*object, depth + 1);
             }
             What::Reader(_) => {
                 let text = format!(
@@ -261,6 +269,13 @@ impl Walk<'_> {
                 );
                 self.step(depth, Cause::Store, id, text);
             }
+        }
+    }
+
+    /// An object by the number that all processes know it by.
+    fn known(&mut self, number: u64, depth: usize) {
+        if let Some(key) = self.hub.lent.key(number) {
+            self.object(key, depth);
         }
     }
 
@@ -324,6 +339,10 @@ impl Walk<'_> {
             return;
         }
         let queued = self.hub.owner.queued(class);
+        if self.node.is_some() && self.hub.fleet.workers().next().is_none() {
+            let text = format!("{who} may run, and waits for a worker process to start");
+            return self.step(depth, Cause::Worker, id, text);
+        }
         if self.hub.scheduler.starting(class) > 0 {
             let (all, blocked) = self.threads;
             let text = format!(
@@ -478,6 +497,9 @@ impl Walk<'_> {
             return self.wait(&wait, &format!("{who}{on}"), &since, depth);
         }
         let Some(work) = self.works.iter().find(|work| work.task == key).cloned() else {
+            if call.is_none() && self.at_worker(key, &who, depth) {
+                return;
+            }
             let since = call.map_or_else(String::new, |call| self.since(call.since_ms));
             let text = format!("{who} is running without a thread{since}: it awaits something");
             return self.step(depth, Cause::Running, id, text);
@@ -499,6 +521,24 @@ impl Walk<'_> {
                 self.step(depth, Cause::Running, id, text);
             }
         }
+    }
+
+    /// A task that was sent to a worker process and has not begun; false if it was not.
+    fn at_worker(&mut self, key: TaskKey, who: &str, depth: usize) -> bool {
+        let Some((process, lease)) = self.node.and_then(|node| node.workers.lies_at(key)) else {
+            return false;
+        };
+        let before = self.works.iter().find(|work| work.lease == Some(lease)).map(|work| work.task);
+        let behind = before.map_or_else(
+            || "where it begins or ends now".to_owned(),
+            |before| format!("behind {}", self.named(before)),
+        );
+        let text = format!("{who} lies at worker-{process}, {behind}");
+        self.step(depth, Cause::Worker, Some(Id::Task(key)), text);
+        if let Some(before) = before {
+            self.task(before, depth + 1);
+        }
+        true
     }
 
     fn call(&mut self, key: TaskKey, actor: ActorKey, depth: usize) {

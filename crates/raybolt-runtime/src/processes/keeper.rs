@@ -28,6 +28,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -101,6 +102,8 @@ pub(crate) enum Order {
 pub(crate) struct Keeper {
     /// How long a task may run on after its deadline.
     pub(crate) grace: Duration,
+    /// The session's directory.
+    pub(crate) directory: PathBuf,
     desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -179,9 +182,10 @@ impl Keeper {
             door,
             dir,
         };
+        let directory = keeping.dir.path().to_owned();
         let thread = std::thread::Builder::new().name("raybolt-keeper".into());
         let thread = thread.spawn(move || keeping.run()).map_err(io_failed)?;
-        Ok(Keeper { grace, desk, thread: Mutex::new(Some(thread)) })
+        Ok(Keeper { grace, directory, desk, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn order(&self, order: Order) {

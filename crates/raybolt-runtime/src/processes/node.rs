@@ -5,6 +5,7 @@
 //!   frame is sent until its answer is taken or the worker is lost.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -149,6 +150,20 @@ impl Node {
 impl Workers {
     pub(crate) fn keep(&self, keeper: Keeper) {
         self.keeper.get_or_init(|| keeper);
+    }
+
+    /// The session's directory.
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
+        self.keeper.get().map(|keeper| keeper.directory.clone())
+    }
+
+    /// In whose hands a task is that was lent.
+    pub(crate) fn lies_at(&self, task: TaskKey) -> Option<(ProcessId, LeaseKey)> {
+        let workers: Vec<_> = self.all().values().cloned().collect();
+        workers.iter().find_map(|worker| {
+            let lease = worker.hands().tasks.get(task)?.lease;
+            Some((worker.process, lease))
+        })
     }
 
     pub(crate) fn keeper_order(&self, order: Order) {

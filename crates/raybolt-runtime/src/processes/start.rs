@@ -20,6 +20,7 @@ use raybolt_wire::knock::knock;
 use raybolt_wire::secret::Secret;
 
 use crate::error::{Error, Kind, Result};
+use crate::inspect::serve as post;
 use crate::processes::birth;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::serve::{self, Serve};
@@ -156,6 +157,9 @@ pub(crate) fn serve(invitation: &Invitation) -> ! {
         }
     };
     birth::grown_up();
+    // Without it the driver knows less of what we do, and that is all.
+    let _door = post::open_in_worker(dir, *process)
+        .inspect_err(|error| tracing::warn!(target: "raybolt", "{error}"));
     let blackbox = blackbox.and_then(|descriptor| {
         BlackBox::open(Path::new(&format!("/proc/{driver}/fd/{descriptor}"))).ok()
     });

@@ -40,7 +40,7 @@ use crate::session::Session;
 pub(crate) struct Upstream {
     pub(crate) serving: Arc<Serving>,
     pub(crate) leader: Arc<Leader<Arc<Serving>>>,
-    process: u64,
+    pub(crate) process: u64,
     named: AtomicU64,
     known: Mutex<HashMap<u64, Known>>,
 }

@@ -115,7 +115,7 @@ impl<'a, T: Value> Sink<'a, T> {
         if self.channel.is_full() {
             // STREAM-3: a session that ends looks for those who stand here.
             let stalled = session.stalled.enter(self.channel.clone());
-            let sleeper = session.awaited.enter_for(What::Reader(self.channel.hold.key()), false);
+            let sleeper = session.awaited.enter_for(What::Reader(self.channel.hold.id()), false);
             session.blocking(|| self.channel.wait_for_room());
             drop(sleeper);
             drop(stalled);
