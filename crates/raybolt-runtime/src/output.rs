@@ -70,9 +70,9 @@ pub trait Cells: Clone + Send + Sync + 'static {
     fn inlet(&self) -> Option<Arc<dyn Inlet>> {
         None
     }
-    /// How many of those may lie there.
+    /// How many of those there is room for.
     #[doc(hidden)]
-    fn bound(&self) -> Option<usize> {
+    fn room(&self) -> Option<u64> {
         None
     }
 }

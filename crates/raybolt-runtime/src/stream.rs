@@ -249,7 +249,7 @@ impl<T: Value> Cells for StreamCell<T> {
         Some(self.0.clone())
     }
 
-    fn bound(&self) -> Option<usize> {
-        Some(self.0.bound())
+    fn room(&self) -> Option<u64> {
+        Some(self.0.announced().1)
     }
 }

@@ -76,6 +76,15 @@ pub enum ToWorker {
         /// The number of the first item that there is no room for; without it nobody wants any.
         until: Option<u64>,
     },
+    /// An item of a stream that the worker reads; its value is the body. The end comes as `Value`.
+    Item {
+        /// The stream, by the id that the worker chose.
+        stream: u64,
+        /// Its number, from 0.
+        index: u64,
+        /// The item's own id.
+        object: u64,
+    },
     /// Begin an actor; the arguments of its constructor are the body.
     Host(Host),
     /// Call an actor that lives there; the arguments are the body.
@@ -233,6 +242,13 @@ pub enum ToDriver {
         /// The objects that it refers to.
         refs: Vec<u64>,
     },
+    /// The worker has room for more items of a stream that it reads.
+    Taken {
+        /// Which, by the id that the worker chose.
+        stream: u64,
+        /// The number of the first item that there is no room for.
+        until: u64,
+    },
     /// A generator waits until there is room for its next item.
     Stalled {
         /// Whose.
@@ -300,6 +316,8 @@ pub struct Submit {
     pub returns: Vec<u64>,
     /// The objects that its arguments refer to.
     pub refs: Vec<u64>,
+    /// If it is a generator: the number of the first item that there is no room for at first.
+    pub stream: Option<u64>,
 }
 
 /// How a task ended.

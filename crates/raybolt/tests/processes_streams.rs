@@ -35,6 +35,9 @@ const CASES: &[Case] = &[
     ("who gives up on an item may ask again", gives_up),
     ("a deadline ends a stream", a_deadline),
     ("an item that cannot travel ends the stream", secret_items),
+    ("a worker may read a stream", nested),
+    ("a stream that a worker reads ends like others", nested_ends),
+    ("a reader's death stops the generator", nested_death),
     ("nothing is left of streams", nothing_is_left),
 ];
 
@@ -375,6 +378,63 @@ fn secret_items(_: &Session, _: &Place) -> Result<()> {
     let text = "`secrets`: a value of type `processes_streams::Secret` cannot be serialized: a \
                 secret stays where it is";
     assert_eq!(error.to_string(), text);
+    Ok(())
+}
+
+/// A stream that is read in a worker.
+#[remote]
+fn sums(to: u64) -> Result<u64> {
+    let stream = numbers::options().stream_buffer(8).remote(0, to);
+    let sum = stream.map(|item| get(item?)).sum::<Result<u64>>()?;
+    Ok(sum + values(stored::remote(3))?.iter().map(get).sum::<Result<u64>>()?)
+}
+
+fn nested(_: &Session, _: &Place) -> Result<()> {
+    assert_eq!(get(sums::remote(1_000))?, 499_500 + 3);
+    let several: Vec<_> = (0..4).map(|_| sums::remote(100)).collect();
+    assert_eq!(get(&several)?, [4_953; 4]);
+    Ok(())
+}
+
+#[remote]
+fn last_texts(place: &str) -> Vec<String> {
+    let stream = dies_at::options().stream_buffer(2).remote(5, format!("{place}/dies"));
+    let mut last = texts(stream);
+    last.extend(texts(fails_at::remote(0)));
+    last
+}
+
+#[remote]
+fn reads_one(place: &str) -> Result<u64> {
+    let mut stream = source::options().stream_buffer(2).remote(place);
+    get(stream.next().expect("it is endless")?)
+}
+
+fn nested_ends(_: &Session, place: &Place) -> Result<()> {
+    // What dies may be the reader's own worker; then both run again.
+    let texts = get(last_texts::remote(place.at("")))?;
+    assert_eq!(texts[..10], (0..10).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert_eq!(texts[10..], ["task `fails_at` failed: not 0"]);
+    let dropped = place.listen("dropped");
+    assert_eq!(get(reads_one::remote(place.at("")))?, 1);
+    drop(dropped.accept().unwrap());
+    Ok(())
+}
+
+/// Reads one item, and its worker dies.
+#[remote]
+fn reads_and_dies(place: &str) -> Result<u64> {
+    let mut stream = source::options().stream_buffer(2).remote(place);
+    get(stream.next().expect("it is endless")?)?;
+    std::process::abort()
+}
+
+fn nested_death(_: &Session, place: &Place) -> Result<()> {
+    let dropped = place.listen("dropped");
+    let reader = reads_and_dies::options().max_retries(0).remote(place.at(""));
+    assert!(get(&reader).unwrap_err().to_string().contains("SIGABRT"));
+    // The generator stops, unless it died as well, and then the one that runs again stops.
+    drop(dropped.accept().unwrap());
     Ok(())
 }
 

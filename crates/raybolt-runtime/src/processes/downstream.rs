@@ -16,6 +16,7 @@ use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel::{self, Piece};
 use crate::processes::raw::{Encoded, Raw, RawJob};
+use crate::processes::relay::Relay;
 use crate::session::Session;
 use crate::slot::{Slot, Waiter};
 
@@ -23,6 +24,26 @@ impl Session {
     /// The objects with these ids, which now live at least as long as what is returned.
     pub(crate) fn keep(&self, ids: &[u64]) -> Result<Vec<Arc<dyn AnyObject>>> {
         ids.iter().map(|id| self.lent(*id)).collect()
+    }
+
+    /// A value that came from a worker, as an object.
+    pub(crate) fn store_raw(
+        self: &Arc<Self>,
+        mut body: &[u8],
+        keeps: Vec<Arc<dyn AnyObject>>,
+    ) -> Result<Arc<dyn AnyObject>> {
+        let Ok(Piece::Inline(bytes)) = parcel::take_piece(&mut body) else {
+            let (task, because) = ("a value".into(), "the message holds no value".into());
+            return Err(Error::new(Kind::Decode { task, because }));
+        };
+        let object = pending(self);
+        object.arrived(Ok(Encoded::new(Bytes::copy_from_slice(bytes), keeps)));
+        self.act(|hub| {
+            object.hold.set_key(hub.owner.put());
+            object.hold.set_size(bytes.len());
+            hub.bytes += bytes.len() as i64;
+        });
+        Ok(object)
     }
 
     /// A worker has lost interest in the task that makes an object.
@@ -47,7 +68,9 @@ impl Workers {
     ) {
         let returns: Vec<_> = submit.returns.iter().map(|_| pending(session)).collect();
         let ids = submit.returns.clone();
-        let error = match job(session, submit, body, &returns) {
+        let relay = submit.stream.zip(ids.first().zip(returns.first()));
+        let relay = relay.map(|(until, (id, stream))| Relay::new(self, worker, *id, stream, until));
+        let error = match job(session, submit, body, &returns, relay) {
             Ok((job, terms)) => start(session, worker, job, &ids, &terms).err(),
             Err(error) => {
                 session.act(|hub| {
@@ -189,6 +212,7 @@ fn job(
     submit: Submit,
     body: &[u8],
     returns: &[Arc<Object<Raw>>],
+    relay: Option<Arc<Relay>>,
 ) -> Result<(RawJob, Terms)> {
     let Submit { code, function, name, demand, group, max_retries, deadline_us, refs, .. } = submit;
     let unreadable = |because: String| Error::new(Kind::Decode { task: function.clone(), because });
@@ -210,6 +234,7 @@ fn job(
         own_name: name,
         code,
         until,
+        relay,
     };
     let (demand, member) = (Demand::from_units(demand), group.map(Membership::of_wire));
     Ok((job, Terms { demand, member, retries: max_retries }))

@@ -22,6 +22,7 @@
 //! - [`deaths`], [`blackbox`]: what a death means for tasks. [`stops`], [`monitor`]: why workers are
 //!   killed. [`logs`]: what workers print.
 //! - [`inlet`] and [`outlet`]: streams whose generator is in another process.
+//!   [`relay`]: those that are read in a worker.
 //! - [`code`]: names of code. [`parcel`]: values on their way.
 
 pub(crate) mod birth;
@@ -42,6 +43,7 @@ pub(crate) mod outlet;
 pub mod parcel;
 pub(crate) mod poll;
 pub mod raw;
+pub(crate) mod relay;
 pub(crate) mod remote_actor;
 pub(crate) mod remote_call;
 pub(crate) mod serve;

@@ -28,6 +28,7 @@ use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::parcel;
 use crate::processes::poll::Poll;
+use crate::processes::relay::Relays;
 use crate::processes::remote_actor::Remote;
 use crate::session::Session;
 
@@ -46,6 +47,8 @@ pub(crate) struct Workers {
     /// Why no worker is to be had, while none is.
     gave_up: Mutex<Option<String>>,
     is_watched: AtomicBool,
+    /// Streams that workers read.
+    pub(crate) relays: Relays,
     /// What the node's clock counts from.
     start: Instant,
 }
@@ -116,6 +119,7 @@ impl Node {
             keeper: OnceLock::new(),
             gave_up: Mutex::default(),
             is_watched: AtomicBool::new(false),
+            relays: Relays::default(),
             start: Instant::now(),
         });
         let (leader, _standby) = Leader::start(workers.clone(), "raybolt-links")?;
@@ -382,6 +386,7 @@ impl Workers {
             ToDriver::Stalled { task, attempt, index } => {
                 self.stalled(worker, (task, attempt), index);
             }
+            ToDriver::Taken { stream, until } => self.relays.room(stream, until),
             ToDriver::Called { actor, incarnation, number, outcome, refs } => {
                 let Some(actor) = worker.actor(actor) else { return };
                 let Some((task, made)) = actor.answered(incarnation, number) else { return };
@@ -569,6 +574,10 @@ impl Worker {
             Some(found) if found.attempt == attempt => tasks.remove(task),
             _ => None,
         }
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.hands().is_dead
     }
 
     /// Where the items of a task that lies here go.

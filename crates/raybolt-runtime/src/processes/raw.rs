@@ -12,7 +12,9 @@ use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Began, Ended, Job};
 use crate::object::{AnyObject, Lazy, Object, Stored};
+use crate::processes::inlet::Inlet;
 use crate::processes::parcel::{self, Piece};
+use crate::processes::relay::Relay;
 
 /// A value as bytes. The objects that it refers to live as long as it does.
 #[doc(hidden)]
@@ -37,6 +39,8 @@ pub(crate) struct RawJob {
     pub(crate) keeps: Vec<Arc<dyn AnyObject>>,
     pub(crate) returns: Vec<Arc<Object<Raw>>>,
     pub(crate) until: Option<(Instant, Duration)>,
+    /// If it is a generator: where its items go.
+    pub(crate) relay: Option<Arc<Relay>>,
 }
 
 impl Encoded {
@@ -108,6 +112,12 @@ impl RawJob {
     fn deliver(&self, mut bytes: &[u8], keeps: Vec<Arc<dyn AnyObject>>) -> Result<usize> {
         let unreadable =
             |because: String| Error::new(Kind::Decode { task: self.name.clone(), because });
+        if self.relay.is_some() {
+            for end in &self.returns {
+                end.arrived(Ok(Encoded::new(Bytes::new(), Vec::new())));
+            }
+            return Ok(0);
+        }
         let mut total = 0;
         for object in &self.returns {
             let piece = parcel::take_piece(&mut bytes);
@@ -168,7 +178,14 @@ impl Job for RawJob {
                 },
             }
         }
+        if let Some(relay) = &self.relay {
+            parcel::put(&relay.announced(), out).expect("numbers can be written");
+        }
         Ok(())
+    }
+
+    fn inlet(&self) -> Option<Arc<dyn Inlet>> {
+        self.relay.clone().map(|relay| relay as Arc<dyn Inlet>)
     }
 
     fn own_name(&self) -> Option<&str> {

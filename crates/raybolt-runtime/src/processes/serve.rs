@@ -266,6 +266,9 @@ impl Serving {
             }
             ToWorker::End => self.end(),
             ToWorker::Cancel { task } => self.cancel(task),
+            ToWorker::Item { stream, index, object } => {
+                self.upstream().item(self.session(), stream, index, object, body);
+            }
             ToWorker::Room { task, attempt, until } => self.outlets.room(task, attempt, until),
             ToWorker::Host(host) => self.hosts.begin(self, self.session(), host, body),
             ToWorker::Call(call) => self.hosts.call(self, call, body),

@@ -29,10 +29,12 @@ use crate::job::{Function, Step, code_of};
 use crate::object::{AnyObject, Object, ObjectRef};
 use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
 use crate::output::{Cells, Output};
+use crate::processes::inlet::{Inlet, Item, Supplier};
 use crate::processes::leader::Leader;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::parcel::{self, Piece};
 use crate::processes::raw::Encoded;
+use crate::processes::relay::AtDriver;
 use crate::processes::serve::Serving;
 use crate::session::Session;
 
@@ -43,12 +45,15 @@ pub(crate) struct Upstream {
     pub(crate) process: u64,
     named: AtomicU64,
     known: Mutex<HashMap<u64, Known>>,
+    /// Streams that are read here, until their end has come.
+    streams: Mutex<HashMap<u64, Arc<dyn Inlet>>>,
 }
 
 /// An object of the driver that this process has handles to.
 #[derive(Default)]
 struct Known {
     handles: Vec<Weak<dyn AnyObject>>,
+    /// Its value is on its way here. Handles that come when it was here ask for it once more.
     is_wanted: bool,
 }
 
@@ -58,7 +63,14 @@ impl Upstream {
         serving: Arc<Serving>,
         leader: Arc<Leader<Arc<Serving>>>,
     ) -> Self {
-        Upstream { serving, leader, process, named: AtomicU64::new(0), known: Mutex::default() }
+        Upstream {
+            serving,
+            leader,
+            process,
+            named: AtomicU64::new(0),
+            known: Mutex::default(),
+            streams: Mutex::default(),
+        }
     }
 
     /// Submits a task whose values will come into `cells`.
@@ -96,6 +108,9 @@ impl Upstream {
             self.known().insert(id, Known { handles: vec![object], is_wanted: true });
             returns.push(id);
         });
+        if let (Some(inlet), Some(id)) = (cells.inlet(), returns.first()) {
+            self.streams().insert(*id, inlet);
+        }
         self.send(
             &ToDriver::Submit(Submit {
                 code,
@@ -110,6 +125,7 @@ impl Upstream {
                 }),
                 returns,
                 refs: refs.iter().map(|object| object.id()).collect(),
+                stream: cells.room(),
             }),
             &body,
         );
@@ -125,7 +141,7 @@ impl Upstream {
         })?;
         let id = self.name();
         let object = ObjectRef::here(session.epoch, id, value);
-        self.know(id, &object.0, true);
+        self.know(id, &object.0);
         let refs = refs.iter().map(|object| object.id()).collect();
         self.send(&ToDriver::Put { object: id, refs }, &body);
         Ok(object)
@@ -135,14 +151,14 @@ impl Upstream {
     pub(crate) fn borrow<T: Value>(&self, epoch: u32, id: u64) -> ObjectRef<T> {
         let object = ObjectRef::pending(epoch);
         object.0.hold.set_id(id);
-        self.know(id, &object.0, false);
+        self.know(id, &object.0);
         object
     }
 
     /// A reference to a value that has come, which the driver knows by this id.
     pub(crate) fn have<T: Value>(&self, epoch: u32, id: u64, value: T) -> ObjectRef<T> {
         let object = ObjectRef::here(epoch, id, value);
-        self.know(id, &object.0, true);
+        self.know(id, &object.0);
         object
     }
 
@@ -182,6 +198,7 @@ impl Upstream {
 
     /// An object has come.
     pub(crate) fn arrived(&self, id: u64, outcome: Outcome, body: &[u8]) {
+        let stream = self.streams().remove(&id);
         let handles = {
             let mut known = self.known();
             let Some(known) = known.get_mut(&id) else { return };
@@ -192,6 +209,25 @@ impl Upstream {
         for handle in handles.iter().filter_map(Weak::upgrade) {
             handle.arrived(value.clone());
         }
+        drop(stream); // If it was read no more, this is its last handle.
+    }
+
+    /// An item of a stream has come.
+    pub(crate) fn item(
+        &self,
+        session: &Arc<Session>,
+        stream: u64,
+        index: u64,
+        object: u64,
+        body: &[u8],
+    ) {
+        let inlet = self.streams().get(&stream).cloned();
+        let Some(inlet) = inlet else { return };
+        let way_back = || -> Arc<dyn Supplier> {
+            Arc::new(AtDriver { serving: self.serving.clone(), stream })
+        };
+        let item = Item { index, body, keeps: Vec::new(), named: Some(object) };
+        inlet.yielded(session, item, &way_back);
     }
 
     /// Runs `wait`, during which the CPU of a lease is free.
@@ -207,12 +243,10 @@ impl Upstream {
         result
     }
 
-    fn know<T: Value>(&self, id: u64, object: &Arc<Object<T>>, is_wanted: bool) {
+    fn know<T: Value>(&self, id: u64, object: &Arc<Object<T>>) {
         let handle: Arc<dyn AnyObject> = object.clone();
         let mut known = self.known();
-        let known = known.entry(id).or_default();
-        known.handles.push(Arc::downgrade(&handle));
-        known.is_wanted |= is_wanted;
+        known.entry(id).or_default().handles.push(Arc::downgrade(&handle));
     }
 
     fn name(&self) -> u64 {
@@ -234,6 +268,10 @@ impl Upstream {
                 tracing::error!(target: "raybolt", "a message to the driver is lost: {error:?}");
             }
         });
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<u64, Arc<dyn Inlet>>> {
+        self.streams.lock().expect("no thread panics with this lock")
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<u64, Known>> {

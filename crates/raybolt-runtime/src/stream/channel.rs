@@ -212,10 +212,6 @@ impl<T> Channel<T> {
         self.lock().bound = bound;
     }
 
-    pub(super) fn bound(&self) -> usize {
-        self.lock().bound
-    }
-
     pub(super) fn is_full(&self) -> bool {
         self.lock().is_full()
     }
@@ -293,6 +289,9 @@ impl<T: Value> Inlet for Channel<T> {
             let mut state = self.lock();
             if state.is_stopped() {
                 drop(state);
+                if item.named.is_some() {
+                    drop(read::<T>(session, item)); // What was lent to this worker is given back.
+                }
                 return from().stop();
             }
             if item.index != state.made {

@@ -93,6 +93,7 @@ impl Worker {
             returns,
             refs: refs.clone(),
             group: None,
+            stream: None,
         });
         let parcel = Parcel { needs, refs, ..Parcel::default() };
         self.send(shared, &messages::ToDriver::Work(message), &parcel)
