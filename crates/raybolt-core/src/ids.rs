@@ -50,18 +50,6 @@ ids! {
     /// The daemon of one machine.
     NodeId(u32);
 
-    /// One invocation of a remote function or of an actor's method, as its owner numbers them.
-    TaskId(u64);
-
-    /// One immutable value, as its owner numbers them.
-    ObjectId(u64);
-
-    /// One actor over all its incarnations, as its owner numbers them.
-    ActorId(u64);
-
-    /// The right to push tasks of one kind to one worker, as its node numbers them.
-    LeaseId(u64);
-
     /// Which life of something that dies and comes back; what an earlier life says is not heard.
     Epoch(u32);
 }

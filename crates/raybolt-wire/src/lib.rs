@@ -1,8 +1,6 @@
 //! Messages of raybolt and their bytes.
 //!
 //! - [`value`]: what user values have to be in order to travel, and their bytes.
-//! - [`message`]: what drivers, nodes and workers say to each other.
-//! - [`envelope`]: a message with the values it carries, and the bytes of both.
 //! - [`work`]: what a driver and its workers say to each other.
 //! - [`frame`]: how messages are told apart in a stream.
 //! - [`secret`], [`handshake`]: how two processes find out that they belong to one session.
@@ -17,19 +15,15 @@
 
 pub mod credit;
 pub mod door;
-pub mod envelope;
 pub mod frame;
 pub mod handshake;
 pub mod knock;
 pub mod link;
-pub mod message;
 pub mod secret;
 mod size;
 pub mod value;
 pub mod work;
 
-pub use envelope::Envelope;
-pub use message::Message;
 pub use value::Value;
 
 /// The version of the protocol that this build speaks.

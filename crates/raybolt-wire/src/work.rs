@@ -27,6 +27,8 @@
 //! - **WORK-3 (time that is left).** A deadline travels as the time left.
 //! - **WORK-4 (fenced).** Whatever is said of an actor names its incarnation, so that one that was given
 //!   up is not taken for its successor.
+//! - **WORK-5 (append only).** Variants are added at the end; the bytes of those that exist are kept by
+//!   `tests/golden.rs`.
 
 use serde::{Deserialize, Serialize};
 

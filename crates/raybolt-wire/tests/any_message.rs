@@ -1,155 +1,98 @@
-//! Properties of messages: any round-trips, any bytes are an envelope or an error.
+//! Properties of messages: any travels through a stream, any bytes are a message or an error.
 
 mod samples;
 
-use bytes::Bytes;
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
-use raybolt_core::ids::{ActorId, Epoch, LeaseId, NodeId, ObjectId, ProcessId, RequestId, TaskId};
-use raybolt_wire::Envelope;
-use raybolt_wire::envelope::BodyBuilder;
 use raybolt_wire::frame::{self, Decoder};
-use raybolt_wire::message::{
-    ActorCall, Arg, Hello, Lent, Message, Outcome, Payload, Task, TaskFinished,
-};
+use raybolt_wire::work::{Code, Offset, Outcome, Run, Submit, ToDriver, ToWorker};
+use samples::Message;
 
-fn process() -> impl Strategy<Value = ProcessId> {
-    any::<u64>().prop_map(ProcessId)
+fn code() -> impl Strategy<Value = Code> {
+    any::<(u32, u32, u32)>().prop_map(|(shell, body, declared)| Code {
+        shell: Offset(shell),
+        body: Offset(body),
+        declared: Offset(declared),
+    })
 }
 
-fn lent() -> impl Strategy<Value = Vec<Lent>> {
-    let one = (any::<u64>(), process())
-        .prop_map(|(object, owner)| Lent { object: ObjectId(object), owner });
-    proptest::collection::vec(one, 0..3)
-}
-
-/// An argument or result before its bytes have found their place in a body.
-type Loose = (Option<Vec<u8>>, Vec<Lent>, u64);
-
-fn loose() -> impl Strategy<Value = Loose> {
-    let value = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20));
-    (value, lent(), any::<u64>())
-}
-
-fn arg(body: &mut BodyBuilder, (value, lent, object): Loose) -> Arg {
-    match value {
-        Some(value) => Arg::Inline { span: body.push(&value).unwrap(), lent },
-        None => Arg::Object(Lent { object: ObjectId(object), owner: ProcessId(1) }),
-    }
-}
-
-fn payload(body: &mut BodyBuilder, (value, lent, bytes): Loose) -> Payload {
-    match value {
-        Some(value) => Payload::Inline { span: body.push(&value).unwrap(), lent },
-        None => Payload::Stored { node: NodeId(1), bytes },
-    }
-}
-
-type LooseTask = (u64, u32, String, Vec<Loose>, Option<u64>);
-
-fn loose_task() -> impl Strategy<Value = LooseTask> {
-    let args = proptest::collection::vec(loose(), 0..4);
-    (any::<u64>(), any::<u32>(), any::<String>(), args, any::<Option<u64>>())
-}
-
-fn task(body: &mut BodyBuilder, (task, attempt, function, args, number): LooseTask) -> Task {
-    Task {
-        task: TaskId(task),
-        attempt,
-        function,
-        args: args.into_iter().map(|loose| arg(body, loose)).collect(),
-        returns: attempt % 5,
-        deadline_ms: number,
-        request: number.map(RequestId),
-    }
-}
-
-fn envelope() -> impl Strategy<Value = Envelope> {
-    let tasks = proptest::collection::vec(loose_task(), 0..4);
-    let payloads = proptest::collection::vec(loose(), 0..4);
-    (0..6_u8, tasks, payloads, any::<(u64, u32, bool)>(), process(), any::<String>()).prop_map(
-        |(kind, tasks, payloads, (id, number, flag), process, text)| {
-            let mut body = BodyBuilder::default();
-            let message = match kind {
-                0 => Message::PushTasks {
-                    lease: LeaseId(id),
-                    tasks: tasks.into_iter().map(|loose| task(&mut body, loose)).collect(),
-                },
-                1 => Message::PushCalls {
-                    actor: ActorId(id),
-                    epoch: Epoch(number),
-                    calls: tasks
-                        .into_iter()
-                        .map(|loose| ActorCall { sequence: id, task: task(&mut body, loose) })
-                        .collect(),
-                },
-                2 => Message::TaskFinished(TaskFinished {
-                    task: TaskId(id),
-                    attempt: number,
-                    outcome: Outcome::Returned(
-                        payloads.into_iter().map(|loose| payload(&mut body, loose)).collect(),
-                    ),
-                }),
-                3 => Message::Hello(Hello {
-                    protocol: number,
-                    features: id,
-                    session: id,
-                    node: NodeId(number),
-                    epoch: Epoch(number),
-                    process,
-                }),
-                4 => Message::Cancel { task: TaskId(id), force: flag },
-                _ => Message::WorkerLost { process, cause: text },
-            };
-            Envelope { message, body: body.finish() }
-        },
-    )
+fn message() -> impl Strategy<Value = Message> {
+    let ids = proptest::collection::vec(any::<u64>(), 0..4);
+    let parts = (any::<(u64, u32, u64)>(), code(), any::<Option<u64>>(), any::<Option<String>>());
+    let demand = proptest::collection::vec(any::<(String, i64)>(), 0..3);
+    (0..5_u8, parts, ids, demand).prop_map(|(kind, parts, refs, demand)| {
+        let ((task, attempt, lease), code, deadline_us, name) = parts;
+        let outcome = if attempt % 2 == 0 { Outcome::Returned } else { Outcome::Failed };
+        match kind {
+            0 => {
+                let run = Run { task, attempt, lease, code, deadline_us, name };
+                Message::ToWorker(ToWorker::Run(run))
+            }
+            1 => Message::ToDriver(ToDriver::Finished { task, attempt, outcome, refs }),
+            2 => Message::ToWorker(ToWorker::Value { object: task, outcome }),
+            3 => Message::ToDriver(ToDriver::Put { object: task, refs }),
+            _ => Message::ToDriver(ToDriver::Submit(Submit {
+                code,
+                function: name.clone().unwrap_or_default(),
+                name,
+                demand,
+                max_retries: attempt,
+                deadline_us: deadline_us.map(|left| (left, task)),
+                returns: vec![task, lease],
+                refs,
+                group: None,
+                stream: None,
+            })),
+        }
+    })
 }
 
 proptest! {
     #[test]
-    fn any_message_round_trips_through_a_stream(
-        envelopes in proptest::collection::vec(envelope(), 1..4),
+    fn any_message_travels_through_a_stream(
+        messages in proptest::collection::vec((message(), proptest::collection::vec(any::<u8>(), 0..20)), 1..4),
         chunk_bytes in 1..100_usize,
     ) {
         let mut stream = Vec::new();
-        for envelope in &envelopes {
-            envelope.append(&mut stream, frame::DEFAULT_MAX_BYTES).unwrap();
+        for (message, body) in &messages {
+            frame::append(&mut stream, &[&message.content(body)], frame::DEFAULT_MAX_BYTES).unwrap();
         }
         let mut decoder = Decoder::new(frame::DEFAULT_MAX_BYTES);
-        let mut back = Vec::new();
+        let mut expected = messages.iter();
         for chunk in stream.chunks(chunk_bytes) {
             decoder.push(chunk);
             while let Some(content) = decoder.next_frame().unwrap() {
-                back.push(Envelope::decode(content).unwrap());
+                let (message, body) = expected.next().unwrap();
+                prop_assert_eq!(message.read_back(&content), Some((message.clone(), &body[..])));
             }
         }
-        prop_assert_eq!(back, envelopes);
-    }
-
-    #[test]
-    fn any_bytes_are_an_envelope_or_an_error(
-        bytes in proptest::collection::vec(any::<u8>(), 0..300),
-    ) {
-        let _ = Envelope::decode(Bytes::from(bytes));
+        prop_assert_eq!(expected.next(), None);
     }
 
     #[test]
     fn a_damaged_message_is_another_or_an_error(
-        sample in 0..22_usize,
+        sample in any::<usize>(),
         damage in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4),
     ) {
         let samples = samples::all();
-        let mut bytes = samples[sample % samples.len()].1.encode();
+        let (_, message, body) = &samples[sample % samples.len()];
+        let mut content = message.content(body);
         for (place, byte) in damage {
-            let place = place % bytes.len();
-            bytes[place] = byte;
+            let place = place % content.len();
+            content[place] = byte;
         }
-        if let Ok(envelope) = Envelope::decode(Bytes::from(bytes)) {
-            // What was understood can be said again, and every value it names is there (ENV-1).
-            for span in envelope.message.spans() {
-                prop_assert_eq!(envelope.value(span).len(), span.bytes as usize);
-            }
-            prop_assert_eq!(&Envelope::decode(envelope.encode().into()), &Ok(envelope));
+        if let Some((other, rest)) = message.read_back(&content) {
+            // What was understood can be said again.
+            let again = other.content(rest);
+            prop_assert_eq!(message.read_back(&again), Some((other, rest)));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        for (_, message, _) in samples::all() {
+            let _ = message.read_back(&bytes);
         }
     }
 }

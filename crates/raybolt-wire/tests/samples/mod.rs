@@ -1,156 +1,166 @@
-//! One envelope of each kind, with every optional part present somewhere.
+//! One message of each kind, with its body, and with every optional part present somewhere.
 
-use raybolt_core::ids::{
-    ActorId, Epoch, JobId, LeaseId, NodeId, ObjectId, ProcessId, RequestId, TaskId,
-};
-use raybolt_wire::Envelope;
-use raybolt_wire::envelope::BodyBuilder;
-use raybolt_wire::message::*;
+use raybolt_wire::work::*;
 
-const WORKER: ProcessId = ProcessId(3);
-const OWNER: ProcessId = ProcessId(1);
-const LENT: Lent = Lent { object: ObjectId(300), owner: OWNER };
-
-/// All samples with their names.
-pub fn all() -> Vec<(&'static str, Envelope)> {
-    let mut samples = control();
-    samples.extend(with_values());
-    samples
+/// A message as it travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    ToWorker(ToWorker),
+    ToDriver(ToDriver),
 }
 
-fn control() -> Vec<(&'static str, Envelope)> {
-    let hello = Hello {
-        protocol: 1,
-        features: 5,
-        session: 0x0123_4567_89ab_cdef,
-        node: NodeId(7),
-        epoch: Epoch(2),
-        process: WORKER,
+/// A message with a name for it, and its body.
+pub type Sample = (&'static str, Message, &'static [u8]);
+
+const CODE: Code = Code { shell: Offset(0x1234), body: Offset(7), declared: Offset(0x9_8765) };
+
+/// All samples, in the order of the variants: first those to a worker.
+pub fn all() -> Vec<Sample> {
+    let to_worker = to_worker().into_iter();
+    let to_driver = to_driver().into_iter();
+    to_worker
+        .map(|(name, message, body)| (name, Message::ToWorker(message), body))
+        .chain(to_driver.map(|(name, message, body)| (name, Message::ToDriver(message), body)))
+        .collect()
+}
+
+fn to_worker() -> Vec<(&'static str, ToWorker, &'static [u8])> {
+    let run = Run {
+        task: 1 << 32 | 5,
+        attempt: 2,
+        lease: 9,
+        code: CODE,
+        deadline_us: Some(2_000_000),
+        name: Some("sum".into()),
     };
-    let request = RequestLease {
-        lease: LeaseId(9),
-        job: JobId(4),
-        function: "square".into(),
-        resources: vec![("cpu".into(), 10_000), ("gpu".into(), 2_500)],
-        strategy: Strategy::Node { node: NodeId(7), soft: true },
-        queued: 1000,
+    let host = Host {
+        actor: 3,
+        incarnation: 1,
+        code: CODE,
+        name: "Counter".into(),
+        limits: vec![1, 4],
+        pending_max: 1000,
+        lease: Some(9),
     };
-    let granted =
-        LeaseGranted { lease: LeaseId(9), process: WORKER, address: "/run/w3".into(), slots: 2 };
-    let refused = Message::LeaseRefused {
-        lease: LeaseId(9),
-        cause: "no gpu".into(),
-        try_node: Some(NodeId(8)),
+    let method = MethodCode {
+        shell: Offset(0x1234),
+        body: Offset(7),
+        kind: 1,
+        group: 2,
+        name: Offset(0x9_8765),
+        name_bytes: 4,
     };
-    let object = ObjectId(300);
+    let call = Call {
+        actor: 3,
+        incarnation: 1,
+        number: 70,
+        task: 6,
+        caller: 4,
+        method,
+        deadline_us: None,
+        name: None,
+    };
     vec![
-        ("hello", Envelope::new(Message::Hello(hello))),
-        ("request_lease", Envelope::new(Message::RequestLease(request))),
-        ("lease_granted", Envelope::new(Message::LeaseGranted(granted))),
-        ("lease_refused", Envelope::new(refused)),
-        ("lease_returned", Envelope::new(Message::LeaseReturned { lease: LeaseId(9) })),
-        ("blocked", Envelope::new(Message::Blocked { lease: LeaseId(9) })),
-        ("unblocked", Envelope::new(Message::Unblocked { lease: LeaseId(9) })),
-        ("cancel", Envelope::new(Message::Cancel { task: TaskId(17), force: true })),
-        ("ref_borrowed", Envelope::new(Message::RefBorrowed { object, borrower: WORKER })),
-        ("ref_released", Envelope::new(Message::RefReleased { object, borrower: WORKER })),
-        ("fetch", Envelope::new(Message::Fetch { object })),
+        ("run", ToWorker::Run(run), b"arguments"),
+        ("value", ToWorker::Value { object: 300, outcome: Outcome::Failed }, b"error"),
+        ("end", ToWorker::End, b""),
+        ("cancel", ToWorker::Cancel { task: 5 }, b""),
+        ("room", ToWorker::Room { task: 5, attempt: 0, until: Some(16) }, b""),
+        ("item", ToWorker::Item { stream: 1 << 63 | 2 << 40 | 3, index: 4, object: 301 }, b"value"),
+        ("host", ToWorker::Host(host), b"arguments"),
+        ("call", ToWorker::Call(call), b"arguments"),
+        ("stop_call", ToWorker::StopCall { actor: 3, incarnation: 1, task: 6 }, b""),
         (
-            "worker_lost",
-            Envelope::new(Message::WorkerLost { process: WORKER, cause: "signal 9".into() }),
+            "end_actor",
+            ToWorker::EndActor { actor: 3, incarnation: 1, because: Some("killed".into()) },
+            b"",
         ),
     ]
 }
 
-fn with_values() -> Vec<(&'static str, Envelope)> {
-    let lease = LeaseId(9);
-    let object = ObjectId(300);
+fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
+    let submit = Submit {
+        code: CODE,
+        function: "square".into(),
+        name: None,
+        demand: vec![("CPU".into(), 10_000), ("GPU".into(), 2_500)],
+        max_retries: 3,
+        deadline_us: Some((1_500, 2_000)),
+        returns: vec![1 << 63 | 2 << 40 | 1],
+        refs: vec![300, 301],
+        group: Some(InGroup { epoch: 1, group: 8, name: "pair".into(), bundle: Some(1) }),
+        stream: Some(16),
+    };
+    let refs = vec![300];
     vec![
         (
-            "push_tasks",
-            envelope(|body| Message::PushTasks {
-                lease,
-                tasks: vec![task(body), Task { deadline_ms: None, request: None, ..task(body) }],
-            }),
+            "finished",
+            ToDriver::Finished {
+                task: 5,
+                attempt: 2,
+                outcome: Outcome::Returned,
+                refs: refs.clone(),
+            },
+            b"value",
         ),
-        (
-            "push_calls",
-            envelope(|body| Message::PushCalls {
-                actor: ActorId(6),
-                epoch: Epoch(1),
-                calls: vec![ActorCall { sequence: 12, task: task(body) }],
-            }),
-        ),
-        ("task_returned", finished(|body| Outcome::Returned(vec![inline(body), stored()]))),
-        ("task_failed", finished(|body| Outcome::Failed(failure(body)))),
-        ("task_cancelled", finished(|_| Outcome::Cancelled)),
-        ("task_expired", finished(|_| Outcome::Expired)),
+        ("blocked", ToDriver::Blocked { lease: 9 }, b""),
+        ("unblocked", ToDriver::Unblocked { lease: 9 }, b""),
+        ("submit", ToDriver::Submit(submit), b"arguments"),
+        ("put", ToDriver::Put { object: 1 << 63 | 2 << 40 | 2, refs: refs.clone() }, b"value"),
+        ("fetch", ToDriver::Fetch { object: 300 }, b""),
+        ("released", ToDriver::Released { object: 300 }, b""),
+        ("cancel_object", ToDriver::CancelObject { object: 300 }, b""),
         (
             "yielded",
-            envelope(|body| Message::Yielded {
-                task: TaskId(17),
-                attempt: 1,
-                index: 5,
-                value: inline(body),
-            }),
+            ToDriver::Yielded { task: 5, attempt: 0, index: 128, refs: refs.clone() },
+            b"value",
         ),
-        ("fetched", envelope(|body| Message::Fetched { object, value: Ok(inline(body)) })),
-        ("fetch_failed", envelope(|body| Message::Fetched { object, value: Err(failure(body)) })),
+        ("taken", ToDriver::Taken { stream: 1 << 63 | 2 << 40 | 3, until: 20 }, b""),
+        ("stalled", ToDriver::Stalled { task: 5, attempt: 0, index: 129 }, b""),
         (
-            "moved",
-            envelope(|body| {
-                Message::Moved(Moved {
-                    object,
-                    owner: OWNER,
-                    borrowers: vec![WORKER],
-                    lineage: Some(task(body)),
-                    value: Some(inline(body)),
-                })
-            }),
+            "called",
+            ToDriver::Called {
+                actor: 3,
+                incarnation: 1,
+                number: 70,
+                outcome: Outcome::Returned,
+                refs,
+            },
+            b"value",
+        ),
+        (
+            "actor_ended",
+            ToDriver::ActorEnded { actor: 3, incarnation: 1, because: "killed".into() },
+            b"error",
         ),
     ]
 }
 
-fn envelope(message: impl FnOnce(&mut BodyBuilder) -> Message) -> Envelope {
-    let mut body = BodyBuilder::default();
-    let message = message(&mut body);
-    Envelope { message, body: body.finish() }
-}
-
-fn finished(outcome: impl FnOnce(&mut BodyBuilder) -> Outcome) -> Envelope {
-    envelope(|body| {
-        Message::TaskFinished(TaskFinished { task: TaskId(17), attempt: 1, outcome: outcome(body) })
-    })
-}
-
-fn task(body: &mut BodyBuilder) -> Task {
-    let span = body.push(b"arg").unwrap();
-    Task {
-        task: TaskId(17),
-        attempt: 1,
-        function: "square".into(),
-        args: vec![Arg::Inline { span, lent: vec![LENT] }, Arg::Object(LENT)],
-        returns: 1,
-        deadline_ms: Some(5000),
-        request: Some(RequestId(77)),
+impl Message {
+    /// The content of its frame.
+    pub fn content(&self, body: &[u8]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        let body = |out: &mut Vec<u8>| {
+            out.extend_from_slice(body);
+            Ok::<(), std::convert::Infallible>(())
+        };
+        let written = match self {
+            Message::ToWorker(message) => append(&mut stream, message, usize::MAX, body),
+            Message::ToDriver(message) => append(&mut stream, message, usize::MAX, body),
+        };
+        written.unwrap();
+        stream.split_off(raybolt_wire::frame::LENGTH_BYTES)
     }
-}
 
-fn inline(body: &mut BodyBuilder) -> Payload {
-    Payload::Inline { span: body.push(b"value").unwrap(), lent: vec![LENT] }
-}
-
-fn stored() -> Payload {
-    Payload::Stored { node: NodeId(7), bytes: 1 << 20 }
-}
-
-fn failure(body: &mut BodyBuilder) -> Failure {
-    Failure {
-        kind: FailureKind::Panicked,
-        function: "square".into(),
-        chain: vec!["too large".into(), "limit is 9".into()],
-        location: Some("a.rs:1:2".into()),
-        backtrace: Some("0: square".into()),
-        value: Some(body.push(b"error").unwrap()),
+    /// The message of the same direction in this content, and its body.
+    pub fn read_back<'a>(&self, content: &'a [u8]) -> Option<(Message, &'a [u8])> {
+        match self {
+            Message::ToWorker(_) => {
+                read(content).ok().map(|(message, body)| (Message::ToWorker(message), body))
+            }
+            Message::ToDriver(_) => {
+                read(content).ok().map(|(message, body)| (Message::ToDriver(message), body))
+            }
+        }
     }
 }
