@@ -262,7 +262,7 @@ fn a_hundred_thousand_queued_tasks_are_listed_within_a_second() {
 fn worker_processes_and_those_who_wait_in_them_are_seen() {
     let place = Place::new();
     let (running, words) = place.start("workers", &[]);
-    let [waiting, queued] = words.try_into().expect("it says what waits");
+    let [waiting, queued, counted, learned] = words.try_into().expect("it says what waits");
 
     let status = place.json(&["status"]);
     assert_eq!((&status["pid"], &status["worker_processes"]), (&running.0.id().into(), &2.into()));
@@ -280,6 +280,26 @@ fn worker_processes_and_those_who_wait_in_them_are_seen() {
     let text = place.told(&["why", &queued]);
     assert!(text.contains("`queue` needs seat: 1 (0 of 1 free)"), "{text}");
     assert!(text.contains("`sit` holds seat: 1, and runs on thread "), "{text}");
+    let text = place.told(&["why", &counted]);
+    assert!(
+        text.contains("`Clerk::count` waits in the queue of actor-1 `Clerk`: 1 call is before it"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n  task-") && text.contains("`Clerk::serve` is running on thread "),
+        "{text}"
+    );
+    let text = place.told(&["why", &learned]);
+    assert!(
+        text.contains(
+            "`Apprentice::learn` waits for actor-2 `Apprentice`, which takes no calls yet"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n  the constructor of actor-2 `Apprentice` is running, on thread "),
+        "{text}"
+    );
     let tasks = place.json(&["list", "tasks", "--name", "sit"]);
     assert!(tasks["items"][0]["thread"].as_str().unwrap().contains(" of worker-"), "{tasks}");
     let error = place.refused(&["why", "object-wfffffff"]);

@@ -2,7 +2,7 @@
 //! does.
 //!
 //! In one worker a task runs; in another, a task waits in `get` for one that holds the only seat; a third waits
-//! for that seat.
+//! for that seat. An actor's call runs with another behind it, and another actor is long in the making.
 
 #![expect(clippy::print_stdout, reason = "whoever started it waits for its word")]
 
@@ -35,6 +35,43 @@ fn quick(x: u64) -> u64 {
     x
 }
 
+struct Clerk;
+
+#[remote]
+impl Clerk {
+    pub fn new() -> Self {
+        Clerk
+    }
+
+    pub fn serve(&mut self) -> u64 {
+        while !raybolt::is_cancelled() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        1
+    }
+
+    pub fn count(&mut self, x: u64) -> u64 {
+        x
+    }
+}
+
+/// An actor that is long in the making.
+struct Apprentice;
+
+#[remote]
+impl Apprentice {
+    pub fn new() -> Self {
+        while !raybolt::is_cancelled() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Apprentice
+    }
+
+    pub fn learn(&mut self, x: u64) -> u64 {
+        x
+    }
+}
+
 fn main() -> Result<()> {
     let session = Builder::new()
         .num_cpus(4.0)
@@ -45,16 +82,24 @@ fn main() -> Result<()> {
         .start()?;
     get((0..20).map(quick::remote).collect::<Vec<_>>())?;
     let waiting = waits::remote();
+    let clerk = Clerk::remote();
+    let _serving = clerk.serve();
+    let counted = clerk.count(2);
+    let apprentice = Apprentice::remote();
+    let learned = apprentice.learn(3);
     let at_work = || -> Result<String> {
         let workers = inspect::workers()?;
         let threads = workers.iter().flat_map(|worker| &worker.at_work);
         Ok(threads.flat_map(|thread| thread.tasks.clone()).collect::<Vec<_>>().join(" "))
     };
-    while !(at_work()?.contains("sit") && inspect::status()?.waiting > 0) {
+    let all_there = |at_work: &str| {
+        ["sit", "Clerk::serve", "constructor"].iter().all(|name| at_work.contains(name))
+    };
+    while !(all_there(&at_work()?) && inspect::status()?.waiting > 0) {
         std::thread::yield_now();
     }
     let queued = queue::remote(1);
-    println!("ready {waiting} {queued}");
+    println!("ready {waiting} {queued} {counted} {learned}");
     let mut rest = Vec::new();
     let _ = std::io::stdin().read_to_end(&mut rest);
     drop(session);

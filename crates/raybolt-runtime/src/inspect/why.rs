@@ -19,6 +19,7 @@ use raybolt_core::calls::owner::{ActorKey, ClassId, ObjectKey, Progress, Target,
 use raybolt_core::calls::queue::Place;
 use raybolt_core::calls::scheduler::{GroupKey, GroupState, GroupView, LeaseView, display_amount};
 use serde::{Deserialize, Serialize};
+use slotmap::Key;
 
 use super::local::{self, Everywhere};
 use super::text::{Duration, plural};
@@ -446,7 +447,7 @@ impl Walk<'_> {
 
     fn holder(&mut self, lease: LeaseView, what: &str, depth: usize) {
         let work = self.works.iter().find(|work| work.lease == Some(lease.key)).cloned();
-        if let Some(work) = work.filter(|work| !slotmap::Key::is_null(&work.task)) {
+        if let Some(work) = work.filter(|work| !work.task.is_null()) {
             let (who, since) = (self.named(work.task), self.since(work.since_ms));
             let waits = self.waits.iter().any(|wait| wait.task == Some(work.task));
             let runs = if waits || work.above.is_some() { "waits" } else { "runs" };
@@ -501,11 +502,14 @@ impl Walk<'_> {
                 return;
             }
             let since = call.map_or_else(String::new, |call| self.since(call.since_ms));
+            if self.node.is_some() && call.is_some() {
+                return self.sent(key, &who, &since, depth);
+            }
             let text = format!("{who} is running without a thread{since}: it awaits something");
             return self.step(depth, Cause::Running, id, text);
         };
         let since = self.since(work.since_ms);
-        match work.above.filter(|above| !slotmap::Key::is_null(above)) {
+        match work.above.filter(|above| !above.is_null()) {
             Some(above) => {
                 let text = format!(
                     "{who} waits on thread {}, which runs {} meanwhile{since}",
@@ -518,6 +522,35 @@ impl Walk<'_> {
             }
             None => {
                 let text = format!("{who} is running on thread {}{since}", work.thread);
+                self.step(depth, Cause::Running, id, text);
+            }
+        }
+    }
+
+    /// A call that was sent to the worker process of its actor, and that no thread runs: its actor may be
+    /// in its constructor.
+    fn sent(&mut self, key: TaskKey, who: &str, since: &str, depth: usize) {
+        let target = self.hub.owner.task(key).map(|task| task.target);
+        let actor = target.and_then(|target| match target {
+            Target::Actor(actor) => Some(actor),
+            Target::Class(_) => None,
+        });
+        let caller = actor.map(caller_of_actor);
+        let creates = |work: &AtWork| Some(work.caller) == caller && work.task.is_null();
+        let waits = |wait: &Wait| wait.actor == actor && wait.task.is_none();
+        let id = Some(Id::Task(key));
+        match actor.filter(|_| self.works.iter().any(creates) || self.waits.iter().any(waits)) {
+            Some(actor) => {
+                let name = self.hub.actor(actor).map(|actor| actor.name().to_owned());
+                let name = format!("{} `{}`", Id::Actor(actor), name.unwrap_or_default());
+                let text = format!("{who} waits for {name}, which takes no calls yet");
+                self.step(depth, Cause::ActorQueue, id, text);
+                self.creating(actor, &name, depth + 1);
+            }
+            None => {
+                let text = format!(
+                    "{who} was sent to its actor's worker{since}: it begins, ends or awaits something"
+                );
                 self.step(depth, Cause::Running, id, text);
             }
         }
