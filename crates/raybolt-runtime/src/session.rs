@@ -284,8 +284,9 @@ impl Builder {
             return Err(invalid(message));
         }
         let visible = std::env::var(kinds::VISIBLE_DEVICES).ok();
-        Devices::new(self.gpus as usize, visible.as_deref())
-            .map_err(|error| invalid(error.to_string()))?;
+        let gpus = (total.amount(GPU) as usize).div_ceil(UNIT as usize);
+        let devices = Devices::new(gpus, visible.as_deref());
+        let devices = devices.map_err(|error| invalid(error.to_string()))?;
         let cpus = (total.amount(CPU) / UNIT) as usize;
         let width = self.worker_threads.unwrap_or(cpus.clamp(1, THREADS_MAX));
         if width == 0 || width > THREADS_MAX {
@@ -321,6 +322,7 @@ impl Builder {
                 grace: self.deadline_grace.unwrap_or(GRACE),
                 memory_limit,
                 shows_logs: self.log_to_driver.unwrap_or_else(start::logs_to_driver),
+                devices,
             };
             if let Err(error) = session.keep_workers(settings) {
                 CURRENT.store(None);
@@ -499,7 +501,12 @@ pub fn is_cancelled() -> bool {
 pub fn gpu_ids() -> Vec<u32> {
     let current = context::current().filter(|context| !context.is_lease_lent);
     let lease = current.and_then(|context| context.lease);
-    let ids = lease.map(|lease| with(|session| session.lock().scheduler.gpu_ids(lease)));
+    let ids_of = |session: &Arc<Session>, lease| match &session.place {
+        // Whatever runs in a worker holds the GPUs that the worker is for.
+        Place::Driver(_) => start::gpu_ids_of_environment(),
+        Place::Here | Place::Workers(_) => session.lock().scheduler.gpu_ids(lease),
+    };
+    let ids = lease.map(|lease| with(|session| ids_of(session, lease)));
     ids.and_then(Result::ok).unwrap_or_default()
 }
 

@@ -13,7 +13,10 @@
 //! 2. While [`Fleet::has_room`] the shell pushes tasks of the lease's class ([`Fleet::pushed`]).
 //! 3. [`Fleet::answered`] makes room, and learns how long tasks of the class take: the depth follows.
 //! 4. A lease without tasks is [`Fleet::returned`]. When a worker dies, [`Fleet::lost`] names its leases.
-//! 5. An actor [is placed](Fleet::place_actor) where the fewest leases and actors are, and stays there until
+//! 5. A worker is of a [kind](super::kinds), and leases go to workers of their own kind alone. When one waits
+//!    for a kind that nobody is of, the shell starts a worker of that kind; those with whom it would
+//!    share GPUs have nothing to do then, and [are over](Fleet::superseded).
+//! 6. An actor [is placed](Fleet::place_actor) where the fewest leases and actors are, and stays there until
 //!    it [has ended](Fleet::actor_ended) or its worker dies.
 //!
 //! # Invariants
@@ -26,6 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use slotmap::SecondaryMap;
 
+use super::kinds::WorkerKind;
 use super::owner::{ActorKey, ClassId};
 use super::scheduler::LeaseKey;
 use crate::ids::ProcessId;
@@ -42,16 +46,26 @@ pub const AHEAD_US: u64 = 2_000;
 pub struct Fleet {
     workers: BTreeMap<ProcessId, Worker>,
     given: SecondaryMap<LeaseKey, Given>,
-    waiting: VecDeque<(LeaseKey, ClassId, bool)>,
+    waiting: VecDeque<Waiting>,
     actors: SecondaryMap<ActorKey, ProcessId>,
-    waiting_actors: VecDeque<ActorKey>,
+    waiting_actors: VecDeque<(ActorKey, WorkerKind)>,
     /// How long a task of each class takes, in nanoseconds, about; 0 if none has ended.
     pace_ns: Vec<u64>,
     plants: Plants,
 }
 
+/// A lease that waits for a worker of its kind.
+#[derive(Debug)]
+struct Waiting {
+    lease: LeaseKey,
+    class: ClassId,
+    is_exclusive: bool,
+    kind: WorkerKind,
+}
+
 #[derive(Debug, Default)]
 struct Worker {
+    kind: WorkerKind,
     leases: usize,
     actors: usize,
 }
@@ -94,60 +108,104 @@ impl Fleet {
         Fleet { plants, ..Self::default() }
     }
 
-    /// A lease was granted: where its tasks go, or nothing as long as no worker is ready.
-    /// `is_exclusive` if it holds more than CPUs.
+    /// A lease of a shared kind was granted; see [`Fleet::granted_to`].
     pub fn granted(
         &mut self,
         lease: LeaseKey,
         class: ClassId,
         is_exclusive: bool,
     ) -> Option<Assigned> {
-        let Some((process, worker)) = self.workers.iter_mut().min_by_key(|(_, w)| w.load()) else {
-            self.waiting.push_back((lease, class, is_exclusive));
+        self.granted_to(WorkerKind::Shared, lease, class, is_exclusive)
+    }
+
+    /// A lease was granted: where its tasks go, or nothing as long as no worker of its kind is ready.
+    /// `is_exclusive` if it holds more than CPUs.
+    pub fn granted_to(
+        &mut self,
+        kind: WorkerKind,
+        lease: LeaseKey,
+        class: ClassId,
+        is_exclusive: bool,
+    ) -> Option<Assigned> {
+        let Some((process, worker)) = self.least_loaded(&kind) else {
+            self.waiting.push_back(Waiting { lease, class, is_exclusive, kind });
             return None;
         };
         worker.leases += 1;
-        let process = *process;
         self.given.insert(lease, Given::new(class, process, is_exclusive));
         Some(Assigned { lease, class, process })
     }
 
-    /// A worker is ready: the leases that it gets.
+    /// A shared worker is ready: the leases that it gets.
     pub fn ready(&mut self, process: ProcessId) -> Vec<Assigned> {
-        self.workers.insert(process, Worker::default());
+        self.ready_as(WorkerKind::Shared, process)
+    }
+
+    /// A worker of this kind is ready: the leases that it gets.
+    pub fn ready_as(&mut self, kind: WorkerKind, process: ProcessId) -> Vec<Assigned> {
+        self.workers.insert(process, Worker { kind, ..Worker::default() });
         let waiting = std::mem::take(&mut self.waiting);
-        let give = |(lease, class, is_exclusive)| self.granted(lease, class, is_exclusive);
+        let give = |waiting: Waiting| {
+            let Waiting { lease, class, is_exclusive, kind } = waiting;
+            self.granted_to(kind, lease, class, is_exclusive)
+        };
         waiting.into_iter().filter_map(give).collect()
     }
 
-    /// An actor wants a place: where it goes, or nothing as long as no worker is ready.
+    /// A worker of this kind is to be started: those that would share GPUs with it. They have no leases, or
+    /// their GPUs would not be free; they get none from now on, and are to be ended.
+    pub fn superseded(&mut self, kind: &WorkerKind) -> Vec<ProcessId> {
+        let WorkerKind::Gpus(wanted) = kind else { return Vec::new() };
+        let shares = |worker: &Worker| match &worker.kind {
+            WorkerKind::Shared => false,
+            WorkerKind::Gpus(own) => {
+                worker.kind != *kind && own.iter().any(|id| wanted.contains(id))
+            }
+        };
+        let idle = self.workers.iter().filter(|(_, worker)| worker.load() == 0 && shares(worker));
+        let idle: Vec<_> = idle.map(|(process, _)| *process).collect();
+        for process in &idle {
+            self.workers.remove(process);
+        }
+        idle
+    }
+
+    /// A shared actor wants a place; see [`Fleet::place_actor_in`].
     pub fn place_actor(&mut self, actor: ActorKey) -> Option<ProcessId> {
-        let Some((process, worker)) = self.workers.iter_mut().min_by_key(|(_, w)| w.load()) else {
-            self.waiting_actors.push_back(actor);
+        self.place_actor_in(WorkerKind::Shared, actor)
+    }
+
+    /// An actor wants a place: where it goes, or nothing as long as no worker of its kind is ready.
+    pub fn place_actor_in(&mut self, kind: WorkerKind, actor: ActorKey) -> Option<ProcessId> {
+        let Some((process, worker)) = self.least_loaded(&kind) else {
+            self.waiting_actors.push_back((actor, kind));
             return None;
         };
         worker.actors += 1;
-        self.actors.insert(actor, *process);
-        Some(*process)
+        self.actors.insert(actor, process);
+        Some(process)
     }
 
-    /// The actors that wait for a worker, once there is one: they are to be placed anew.
+    /// The actors that wait for a worker, once there is one of their kind: they are to be placed anew.
     pub fn waiting_actors(&mut self) -> VecDeque<ActorKey> {
-        if self.workers.is_empty() {
-            VecDeque::new()
-        } else {
-            std::mem::take(&mut self.waiting_actors)
-        }
+        let workers = &self.workers;
+        let has_worker = |kind: &WorkerKind| workers.values().any(|worker| worker.kind == *kind);
+        let (found, wait) = std::mem::take(&mut self.waiting_actors)
+            .into_iter()
+            .partition(|(_, kind)| has_worker(kind));
+        self.waiting_actors = wait;
+        let found: VecDeque<(ActorKey, WorkerKind)> = found;
+        found.into_iter().map(|(actor, _)| actor).collect()
     }
 
     /// No worker is to be had: the actors that wait for one.
     pub fn give_up_actors(&mut self) -> VecDeque<ActorKey> {
-        std::mem::take(&mut self.waiting_actors)
+        std::mem::take(&mut self.waiting_actors).into_iter().map(|(actor, _)| actor).collect()
     }
 
     /// An actor needs no place any more.
     pub fn actor_ended(&mut self, actor: ActorKey) {
-        self.waiting_actors.retain(|waiting| *waiting != actor);
+        self.waiting_actors.retain(|(waiting, _)| *waiting != actor);
         let process = self.actors.remove(actor);
         if let Some(worker) = process.and_then(|process| self.workers.get_mut(&process)) {
             worker.actors -= 1;
@@ -180,7 +238,7 @@ impl Fleet {
     pub fn give_up(&mut self) -> Vec<(LeaseKey, ClassId)> {
         std::mem::take(&mut self.waiting)
             .into_iter()
-            .map(|(lease, class, _)| (lease, class))
+            .map(|waiting| (waiting.lease, waiting.class))
             .collect()
     }
 
@@ -253,7 +311,7 @@ impl Fleet {
 
     /// A lease is over.
     pub fn returned(&mut self, lease: LeaseKey) {
-        self.waiting.retain(|(waiting, ..)| *waiting != lease);
+        self.waiting.retain(|waiting| waiting.lease != lease);
         if let Some(given) = self.given.remove(lease)
             && let Some(worker) = self.workers.get_mut(&given.process)
         {
@@ -264,6 +322,12 @@ impl Fleet {
     /// Workers that are ready, and how many leases each has.
     pub fn workers(&self) -> impl Iterator<Item = (ProcessId, usize)> {
         self.workers.iter().map(|(process, worker)| (*process, worker.leases))
+    }
+
+    fn least_loaded(&mut self, kind: &WorkerKind) -> Option<(ProcessId, &mut Worker)> {
+        let fitting = self.workers.iter_mut().filter(|(_, worker)| worker.kind == *kind);
+        let least = fitting.min_by_key(|(_, worker)| worker.load());
+        least.map(|(process, worker)| (*process, worker))
     }
 
     fn depth(&self, class: ClassId) -> u32 {
@@ -319,6 +383,26 @@ mod tests {
         assert_eq!(fleet.granted(leases[1], CLASS, false).unwrap().process, SECOND);
         fleet.returned(leases[0]);
         assert_eq!(fleet.granted(leases[2], CLASS, false).unwrap().process, FIRST);
+    }
+
+    /// KIND-2.
+    #[test]
+    fn a_lease_with_gpus_waits_for_a_worker_of_its_own_kind() {
+        let mut fleet = Fleet::new();
+        let leases = leases(4);
+        let kind = |ids: &[u32]| WorkerKind::Gpus(ids.to_vec());
+        fleet.ready(FIRST);
+        assert_eq!(fleet.granted_to(kind(&[0]), leases[0], CLASS, true), None);
+        assert_eq!(fleet.granted(leases[1], CLASS, false).unwrap().process, FIRST);
+        let given = fleet.ready_as(kind(&[0]), SECOND);
+        assert_eq!(given, [Assigned { lease: leases[0], class: CLASS, process: SECOND }]);
+        assert_eq!(fleet.superseded(&kind(&[0, 1])), [], "it is at work");
+        fleet.returned(leases[0]);
+        assert_eq!(fleet.superseded(&kind(&[1])), []);
+        assert_eq!(fleet.superseded(&kind(&[0])), []);
+        assert_eq!(fleet.superseded(&kind(&[0, 1])), [SECOND]);
+        assert_eq!(fleet.granted_to(kind(&[0]), leases[2], CLASS, true), None, "it ends");
+        assert_eq!(fleet.give_up(), [(leases[2], CLASS)]);
     }
 
     #[test]

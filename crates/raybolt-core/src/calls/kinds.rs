@@ -5,10 +5,15 @@
 //! that was started for exactly these, and never elsewhere. Everything else shares processes that see none, as
 //! soon as the node has GPUs to lend: who did not ask for a GPU must not find one that others hold.
 //!
+//! A process of GPUs that has nothing to do ends when another kind needs one of them: what it has left on the
+//! devices goes with it.
+//!
 //! # Invariants
 //! - **KIND-1 (own devices).** A process of a kind sees the devices of that kind, from its start to its end.
 //! - **KIND-2 (fitting).** A lease runs in a process whose kind is the lease's own: a process may serve one
 //!   lease after the other, or several parts of one GPU at once, as long as their GPUs are the same.
+
+use std::fmt;
 
 use thiserror::Error;
 
@@ -57,6 +62,24 @@ pub fn of_lease(scheduler: &Scheduler, lease: LeaseKey) -> WorkerKind {
     }
     ids.sort_unstable();
     WorkerKind::Gpus(ids)
+}
+
+impl WorkerKind {
+    /// The ids of its GPUs.
+    pub fn gpu_ids(&self) -> &[u32] {
+        match self {
+            WorkerKind::Shared => &[],
+            WorkerKind::Gpus(ids) => ids,
+        }
+    }
+}
+
+/// `0,1`, or nothing.
+impl fmt::Display for WorkerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<_> = self.gpu_ids().iter().map(ToString::to_string).collect();
+        f.write_str(&ids.join(","))
+    }
 }
 
 impl Devices {

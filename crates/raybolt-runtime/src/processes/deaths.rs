@@ -40,6 +40,8 @@ pub(crate) struct Death {
     pub(crate) running: Option<Vec<u64>>,
     pub(crate) doom: Option<Doom>,
     pub(crate) last_lines: Vec<String>,
+    /// It was asked to end.
+    pub(crate) is_expected: bool,
 }
 
 /// Why a worker is killed.
@@ -94,7 +96,7 @@ impl Workers {
             fallen
         });
         let because = death.because(&ran);
-        if !session.has_ended() {
+        if !session.has_ended() && !death.is_expected {
             tracing::warn!(target: "raybolt", "worker {}: {because}", death.process);
         }
         for fallen in fallen {

@@ -15,7 +15,9 @@
 //! 4. After a failed start the next one waits, longer each time. When [`FAILURES_MAX`] failed in a row,
 //!    or one took longer than it may, and nobody serves, then whatever waits for a worker fails with the
 //!    reason; starts go on, at the slowest pace, and only as long as somebody asks for a worker.
-//! 5. At the end of the session members are asked to end, and killed if they do not.
+//! 5. Workers for tasks with GPUs are started when they are asked for ([`Order::Start`]), with an environment of
+//!    their own, and ended when their GPUs are to be another's ([`Order::Retire`]).
+//! 6. At the end of the session members are asked to end, and killed if they do not.
 //!
 //! # Invariants
 //! - **KEEP-1 (one death).** For each process that has joined the workers are told of its death once, and
@@ -25,7 +27,7 @@
 //! - **KEEP-3 (all are reaped).** The keeper ends after its last member has.
 //! - **KEEP-4 (idle is free).** If nobody lives or dies, and nothing runs, the keeper sleeps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -33,6 +35,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use raybolt_core::calls::kinds::{Devices, VISIBLE_DEVICES, WorkerKind};
 use raybolt_core::ids::ProcessId;
 use raybolt_wire::door::{Door, Guest, Limits};
 use raybolt_wire::handshake::Role;
@@ -49,7 +52,7 @@ use crate::processes::monitor::{self, Candidate, PERIOD};
 use crate::processes::node::Workers;
 use crate::processes::poll::Poll;
 use crate::processes::spawn::{Spawned, Start, words};
-use crate::processes::start::{failed, identity};
+use crate::processes::start::{GPU_IDS, failed, identity};
 use crate::session::Session;
 use crate::session_dir::SessionDir;
 
@@ -80,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) memory_limit: Option<u64>,
     /// Whether the driver shows what they write.
     pub(crate) shows_logs: bool,
+    /// What the node's GPUs are called.
+    pub(crate) devices: Devices,
 }
 
 /// What the keeper is asked to do.
@@ -94,6 +99,10 @@ pub(crate) enum Order {
     Watch,
     /// Somebody waits for a worker, and there is none.
     Wanted,
+    /// Somebody waits for a worker of this kind, and there is none.
+    Start(WorkerKind),
+    /// A worker is to end: it has nothing to do, and its GPUs are another's.
+    Retire(ProcessId),
     /// The session ends.
     End,
 }
@@ -123,6 +132,8 @@ struct Keeping {
     logs: Logs,
     members: BTreeMap<ProcessId, Member>,
     last: ProcessId,
+    /// Kinds of which one is to be started.
+    wanted: BTreeSet<WorkerKind>,
     /// Starts that failed in a row.
     failures: u32,
     /// When the next start may be.
@@ -138,7 +149,10 @@ struct Keeping {
 }
 
 struct Member {
+    kind: WorkerKind,
     spawned: Spawned,
+    /// It was asked to end.
+    is_retired: bool,
     since: Instant,
     is_serving: bool,
     /// When it is killed if it has not ended.
@@ -174,6 +188,7 @@ impl Keeper {
             logs,
             members: BTreeMap::new(),
             last: ProcessId(0),
+            wanted: BTreeSet::new(),
             failures: 0,
             start_at: Instant::now(),
             is_wanted: true,
@@ -250,7 +265,7 @@ impl Keeping {
 
     fn next_deadline(&self) -> Option<Instant> {
         let kills = self.members.values().filter_map(|member| member.kill_at);
-        let missing = self.may_start() && self.members.len() < self.settings.workers;
+        let missing = self.may_start() && self.missing().is_some();
         kills.chain(missing.then_some(self.start_at)).chain(self.look_at).min()
     }
 
@@ -259,13 +274,13 @@ impl Keeping {
     }
 
     fn start_missing(&mut self) {
-        while self.members.len() < self.settings.workers
-            && self.may_start()
+        while self.may_start()
             && Instant::now() >= self.start_at
+            && let Some(kind) = self.missing()
         {
             self.last.0 += 1;
             let process = self.last;
-            match self.start_one(process) {
+            match self.start_one(process, kind) {
                 Ok(member) => {
                     self.members.insert(process, member);
                 }
@@ -278,12 +293,28 @@ impl Keeping {
         }
     }
 
-    fn start_one(&mut self, process: ProcessId) -> io::Result<Member> {
+    /// The kind of which a worker is missing.
+    fn missing(&self) -> Option<WorkerKind> {
+        let count = |kind: &WorkerKind| {
+            let members = self.members.values();
+            members.filter(|member| member.kind == *kind && !member.is_retired).count()
+        };
+        if count(&WorkerKind::Shared) < self.settings.workers {
+            return Some(WorkerKind::Shared);
+        }
+        self.wanted.iter().find(|kind| count(kind) == 0).cloned()
+    }
+
+    fn start_one(&mut self, process: ProcessId, kind: WorkerKind) -> io::Result<Member> {
+        let visible = self.settings.devices.visible_to(&kind);
+        let visible = visible.map(|devices| (VISIBLE_DEVICES.to_owned(), devices));
+        let variables = [(GPU_IDS.to_owned(), kind.to_string())].into_iter().chain(visible);
+        let variables: Vec<_> = variables.collect();
         let start = Start {
             process,
             session: self.dir.path(),
             threads: self.settings.threads,
-            variables: &[],
+            variables: &variables,
         };
         let (spawned, out, err) = Spawned::start(&start)?;
         self.door.expect(spawned.pid());
@@ -291,7 +322,16 @@ impl Keeping {
         self.desk.poll.add(&spawned, process.0)?;
         let since = Instant::now();
         let kill_at = Some(since + self.settings.start_time);
-        Ok(Member { spawned, since, is_serving: false, kill_at, was_late: false, doom: None })
+        Ok(Member {
+            kind,
+            spawned,
+            is_retired: false,
+            since,
+            is_serving: false,
+            kill_at,
+            was_late: false,
+            doom: None,
+        })
     }
 
     fn obey(&mut self, order: Order) {
@@ -306,7 +346,19 @@ impl Keeping {
             Order::KillIfRunning(process, doom) => self.kill_if_running(process, doom),
             Order::Watch => self.look_at = Some(Instant::now() + PERIOD),
             Order::Wanted => self.is_wanted = true,
+            Order::Start(kind) => drop(self.wanted.insert(kind)),
+            Order::Retire(process) => self.retire(process),
             Order::End => self.end_all(),
+        }
+    }
+
+    fn retire(&mut self, process: ProcessId) {
+        let Some(member) = self.members.get_mut(&process) else { return };
+        member.is_retired = true;
+        if self.workers.tell(process, &ToWorker::End) {
+            member.kill_at = Some(Instant::now() + self.settings.end_time);
+        } else {
+            member.spawned.kill();
         }
     }
 
@@ -365,11 +417,12 @@ impl Keeping {
         let member = member.filter(|member| !member.is_serving && member.spawned.pid() == pid);
         let Some(member) = member.filter(|_| !ends) else { return }; // KEEP-2: hangs up.
         let joined = Link::new(stream, self.workers.poll.clone(), process.0)
-            .and_then(|link| self.workers.joined(&session, process, link));
+            .and_then(|link| self.workers.joined(&session, process, &member.kind, link));
         match joined {
             Ok(()) => {
                 member.is_serving = true;
                 member.kill_at = None;
+                self.wanted.remove(&member.kind);
                 self.failures = 0;
                 self.is_wanted = false;
             }
@@ -398,12 +451,17 @@ impl Keeping {
                     running,
                     doom: member.doom,
                     last_lines: last_lines.clone(),
+                    is_expected: member.is_retired,
                 };
                 self.workers.lost(&session, death)
             }
             _ => false,
         };
-        if self.ends_at.is_some() || was_given || (member.is_serving && lived > AT_ONCE) {
+        if self.ends_at.is_some()
+            || was_given
+            || member.is_retired
+            || (member.is_serving && lived > AT_ONCE)
+        {
             return;
         }
         let mut because = match member.was_late {

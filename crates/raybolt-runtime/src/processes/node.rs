@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::fleet::Assigned;
+use raybolt_core::calls::kinds::{self, WorkerKind};
 use raybolt_core::calls::owner::{ActorKey, Attempt, ClassId, Retry, TaskKey};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
@@ -129,16 +130,18 @@ impl Node {
     /// The scheduler granted a lease.
     pub(crate) fn serve(&self, session: &Arc<Session>, lease: LeaseKey, class: ClassId) {
         let now_us = self.workers.now_us();
-        let pushes = session.act(|hub| {
+        let (pushes, wanted) = session.act(|hub| {
             let mut pushes = Vec::new();
-            if let Some(assigned) =
-                hub.fleet.granted(lease, class, !hub.scheduler.is_only_cpu(class))
-            {
-                hub.refill(assigned, now_us, &mut pushes);
+            let kind = kinds::of_lease(&hub.scheduler, lease);
+            let is_exclusive = !hub.scheduler.is_only_cpu(class);
+            match hub.fleet.granted_to(kind.clone(), lease, class, is_exclusive) {
+                Some(assigned) => hub.refill(assigned, now_us, &mut pushes),
+                None => return (pushes, hub.want(kind)),
             }
-            pushes
+            (pushes, None)
         });
         self.workers.push(session, pushes);
+        self.workers.start(wanted);
         self.workers.fail_waiting(session);
     }
 
@@ -168,6 +171,15 @@ impl Workers {
             let lease = worker.hands().tasks.get(task)?.lease;
             Some((worker.process, lease))
         })
+    }
+
+    /// Starts a worker of a kind that has none, and ends those in whose place it comes.
+    pub(crate) fn start(&self, wanted: Option<(WorkerKind, Vec<ProcessId>)>) {
+        let Some((kind, superseded)) = wanted else { return };
+        for process in superseded {
+            self.keeper_order(Order::Retire(process));
+        }
+        self.keeper_order(Order::Start(kind));
     }
 
     pub(crate) fn keeper_order(&self, order: Order) {
@@ -241,6 +253,7 @@ impl Workers {
         &self,
         session: &Arc<Session>,
         process: ProcessId,
+        kind: &WorkerKind,
         link: Link,
     ) -> std::io::Result<()> {
         let (hands, actors) = (Mutex::default(), Mutex::default());
@@ -251,7 +264,7 @@ impl Workers {
         let now_us = self.now_us();
         let (pushes, actors) = session.act(|hub| {
             let mut pushes = Vec::new();
-            for assigned in hub.fleet.ready(process) {
+            for assigned in hub.fleet.ready_as(kind.clone(), process) {
                 hub.refill(assigned, now_us, &mut pushes);
             }
             let actors = hub.fleet.waiting_actors().into_iter();
@@ -622,6 +635,13 @@ pub(crate) fn error_in(body: &[u8], task: &str) -> Error {
 }
 
 impl Hub {
+    /// Something waits for a worker of this kind: says so if somebody has to start one, and who is to end
+    /// for it. Shared ones are always kept.
+    pub(crate) fn want(&mut self, kind: WorkerKind) -> Option<(WorkerKind, Vec<ProcessId>)> {
+        let superseded = self.fleet.superseded(&kind);
+        (kind != WorkerKind::Shared).then_some((kind, superseded))
+    }
+
     /// The task that runs under a lease waits. Its CPU is free as soon as nothing else runs on it.
     fn blocked(&mut self, lease: LeaseKey) {
         if self.fleet.blocked(lease) {

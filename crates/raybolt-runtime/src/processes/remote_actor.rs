@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use raybolt_core::calls::incarnations::{Cancelled, Incarnation, Incarnations, Outgoing, Refusal};
+use raybolt_core::calls::kinds::{self, WorkerKind};
 use raybolt_core::calls::owner::{ActorKey, TaskKey};
 use raybolt_core::calls::queue::{CallerId, Place as QueuePlace};
 use raybolt_core::calls::scheduler::LeaseKey;
@@ -204,13 +205,18 @@ impl Remote {
             Err(error) => return self.die(&format!("its constructor failed: {error}")),
         };
         loop {
-            let place = self.session.act(|hub| {
-                let place = hub.fleet.place_actor(self.key);
+            let (place, wanted) = self.session.act(|hub| {
+                let mut core = self.lock();
+                let of_lease = |lease| kinds::of_lease(&hub.scheduler, lease);
+                let kind = core.lease.map_or(WorkerKind::Shared, of_lease);
+                let place = hub.fleet.place_actor_in(kind.clone(), self.key);
                 if place.is_none() {
-                    self.lock().is_moving = false; // Whoever brings a worker calls again.
+                    core.is_moving = false; // Whoever brings a worker calls again.
+                    return (None, hub.want(kind));
                 }
-                place
+                (place, None)
             });
+            self.workers().start(wanted);
             let Some(process) = place else { return self.workers().fail_waiting(&self.session) };
             let worker = self.workers().worker(process);
             if worker.is_some_and(|worker| self.move_in(&worker, code, &args, &refs)) {

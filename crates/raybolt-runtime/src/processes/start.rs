@@ -30,6 +30,8 @@ use crate::session_dir::{self, secret_of, socket_of};
 const WORKERS: &str = "RAYBOLT_WORKERS";
 /// Whether the driver shows what workers print.
 const LOG_TO_DRIVER: &str = "RAYBOLT_LOG_TO_DRIVER";
+/// Tells a worker which GPUs it is for.
+pub(crate) const GPU_IDS: &str = "RAYBOLT_GPU_IDS";
 /// How much memory a session may use.
 const MEMORY_LIMIT: &str = "RAYBOLT_MEMORY_LIMIT";
 /// Tells a worker who it is.
@@ -80,6 +82,12 @@ pub(crate) fn memory_limit_of_environment() -> Result<Option<u64>> {
         )))
     };
     bytes_in(&text).map(Some).ok_or_else(invalid)
+}
+
+/// Which GPUs this worker is for, by ids of the node.
+pub(crate) fn gpu_ids_of_environment() -> Vec<u32> {
+    let ids = std::env::var(GPU_IDS).unwrap_or_default();
+    ids.split(',').filter_map(|id| id.parse().ok()).collect()
 }
 
 fn bytes_in(text: &str) -> Option<u64> {
