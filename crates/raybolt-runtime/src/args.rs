@@ -6,9 +6,10 @@ use raybolt_core::calls::owner::ObjectKey;
 use raybolt_wire::Value;
 use raybolt_wire::value::EncodeError;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::object::{AnyObject, Lazy, ObjectRef};
 use crate::processes::parcel::{self, Piece, Unreadable};
+use crate::processes::raw::unpackable;
 
 /// One argument of a call: a value, or a reference to an object that has it, or will have it.
 #[derive(Clone)]
@@ -132,9 +133,9 @@ impl<T: Value> Arg<T> {
 
     fn pack(&self, task: &str, form: Form, out: &mut Vec<u8>) -> Result<(), Error> {
         match (self, form) {
-            (Arg::Value(value), _) => parcel::put(value, out).map_err(|error| {
-                Error::new(Kind::Encode { task: task.into(), because: error.to_string() })
-            }),
+            (Arg::Value(value), _) => {
+                parcel::put(value, out).map_err(|error| unpackable(task, &error))
+            }
             (Arg::Object(object), Form::References) if object.0.hold.is_of_session() => {
                 parcel::put_piece(Piece::Reference(object.id()), out);
                 Ok(())

@@ -19,6 +19,7 @@ use crate::job::{Function, Job, Step, TaskJob, task_name};
 use crate::object::{AnyObject, Lazy, ObjectRef};
 use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
 use crate::output::{Cells, Output};
+use crate::processes::parcel::INLINE_MAX;
 use crate::session::{self, Place, Session};
 use crate::slot::{Slot, Waiter};
 use crate::timeline::{self, Sort};
@@ -144,6 +145,11 @@ pub fn put<T: Value>(value: T) -> Result<ObjectRef<T>> {
     session::with(|session| {
         if let Place::Driver(upstream) = &session.place {
             return upstream.put(session, value);
+        }
+        if let Place::Workers(node) = &session.place
+            && bytes > INLINE_MAX
+        {
+            return node.shelf.put(session, &value);
         }
         ObjectRef::stored(session, value, bytes, |hub| {
             hub.check_room(bytes)?;

@@ -93,6 +93,9 @@ pub enum Kind {
         /// What is wrong with them.
         because: String,
     },
+    /// Something has to wait that may not wait here; never seen by users.
+    #[doc(hidden)]
+    WouldWait,
     /// The worker process that ran it is gone.
     WorkerDied {
         /// What ran there.
@@ -250,6 +253,7 @@ impl Error {
             Kind::GroupRemoved { .. } => "placement-group-removed",
             Kind::Encode { .. } => "encode",
             Kind::Decode { .. } => "decode",
+            Kind::WouldWait => "would-wait",
             Kind::WorkerDied { .. } => "worker-died",
             Kind::NoWorker { .. } => "no-worker",
             Kind::StoreFull { .. } => "store-full",
@@ -325,6 +329,7 @@ impl fmt::Display for Error {
             Kind::Decode { task, because } => {
                 write!(f, "`{task}` got bytes that it cannot read: {because}")
             }
+            Kind::WouldWait => write!(f, "it would have to wait for the store"),
             Kind::WorkerDied { task, because } => {
                 write!(f, "the worker that ran `{task}` is gone: {because}")
             }

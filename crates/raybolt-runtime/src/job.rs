@@ -19,7 +19,6 @@ use crate::panics;
 use crate::processes::code;
 use crate::processes::inlet::Inlet;
 use crate::processes::link::FRAME_MAX;
-use crate::processes::parcel::Unreadable;
 use crate::processes::serve::Incoming;
 use crate::timeline::{self, Sort};
 
@@ -254,12 +253,12 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
         keeps: Vec<Arc<dyn AnyObject>>,
     ) -> Ended {
         let name = self.name();
-        let unreadable = |error: Unreadable| {
-            Error::new(Kind::Decode { task: name.into(), because: error.to_string() })
-        };
-        let output = answer.and_then(|mut bytes| O::unpack(&mut bytes).map_err(unreadable));
+        let delivered = answer.and_then(|mut bytes| {
+            refuse_late(name, &self.options, &self.cells);
+            self.cells.arrived(name, &mut bytes, &keeps)
+        });
         drop(keeps); // The values hold what they refer to themselves now.
-        let retry = match output.as_ref().err().and_then(Error::task_error) {
+        let retry = match delivered.as_ref().err().and_then(Error::task_error) {
             None => None,
             Some(_) => panics::catch(name, attempt, || self.retry()).unwrap_or_default(),
         };
@@ -267,8 +266,8 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
         let name = task_name(function, &options);
         panics::drop_here(name, args);
         refuse_late(name, &options, &cells);
-        settle(name, attempt, cells, |cells| match output {
-            Ok(output) => deliver(name, output, cells),
+        settle(name, attempt, cells, |cells| match delivered {
+            Ok(bytes) => Ended::Success(bytes),
             Err(error) => match (error.task_error(), retry) {
                 (Some(failure), Some(retry)) if (retry.when)(failure) => {
                     Ended::Retry { job: Box::new(retry.job), error }

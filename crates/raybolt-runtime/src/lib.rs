@@ -6,6 +6,7 @@
 
 mod actor;
 pub mod args;
+pub mod array;
 mod awaited;
 pub mod call;
 mod clock;

@@ -19,7 +19,7 @@ use crate::hub::Hub;
 use crate::ids::Id;
 use crate::processes::inlet::Inlet;
 use crate::processes::parcel;
-use crate::processes::raw::Encoded;
+use crate::processes::raw::{Encoded, unpackable};
 use crate::session::{self, Session};
 use crate::slot::{Slot, Waiter};
 
@@ -94,6 +94,22 @@ impl<T> ObjectRef<T> {
         object.0.hold.set_size(bytes);
         object.0.hold.set_key(key);
         Ok(object)
+    }
+
+    /// A reference to a value that is there as bytes.
+    pub(crate) fn encoded(session: &Arc<Session>, encoded: Arc<Encoded>) -> Self {
+        let object = Self::pending(session.epoch);
+        object.0.hold.set_size(encoded.bytes());
+        let bytes = encoded.bytes() as i64;
+        let first = object.0.slot.set(Ok(Lazy::Encoded(encoded))).is_ok();
+        debug_assert!(first, "nobody else has the object yet");
+        let key = session.act(|hub| {
+            hub.bytes += bytes;
+            hub.copies += 1;
+            hub.owner.put()
+        });
+        object.0.hold.set_key(key);
+        object
     }
 
     /// A reference to a value that this worker has, under the id by which its driver knows it.
@@ -320,9 +336,7 @@ pub(crate) trait Stored: Send + Sync + Sized + 'static {
 
 impl<T: Value> Stored for T {
     fn pack(&self, out: &mut Vec<u8>) -> Result<()> {
-        parcel::put(self, out).map_err(|error| {
-            Error::new(Kind::Encode { task: "an object".into(), because: error.to_string() })
-        })
+        parcel::put(self, out).map_err(|error| unpackable("an object", &error))
     }
 
     fn decode(encoded: &Arc<Encoded>) -> Result<Lazy<T>> {
@@ -362,8 +376,7 @@ impl<T: Stored> AnyObject for Object<T> {
         match self.slot.get() {
             Some(Ok(Lazy::Here(value))) => value.pack(out),
             Some(Ok(Lazy::Encoded(encoded))) => {
-                encoded.put(out);
-                Ok(())
+                encoded.put(out).map_err(|error| unpackable("an object", &error))
             }
             Some(Err(error)) => Err(error.clone()),
             None => unreachable!("only what is there is packed"),

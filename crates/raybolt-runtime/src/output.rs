@@ -7,11 +7,13 @@ use raybolt_wire::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::object::{AnyObject, Hold, Lazy, Object, ObjectRef};
+use crate::object::{AnyObject, Hold, Lazy, Object, ObjectRef, Stored};
 use crate::options::TaskOptions;
 use crate::processes::inlet::Inlet;
+use crate::processes::layout::Source;
 use crate::processes::outlet::Outlet;
-use crate::processes::parcel::{self, Unreadable};
+use crate::processes::parcel::{self, Piece};
+use crate::processes::raw::Encoded;
 
 /// What a task returns when it succeeds.
 pub trait Output: Sized + Send + 'static {
@@ -25,9 +27,6 @@ pub trait Output: Sized + Send + 'static {
     fn failed(error: Error) -> Self::Refs;
     /// Puts the values where they go; says how many bytes they are, about.
     fn deliver(self, task: &str, cells: &Self::Cells) -> Result<usize>;
-    /// Reads back what [`Cells::pack`] wrote in another process.
-    #[doc(hidden)]
-    fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable>;
 }
 
 /// The places where the values of one task go.
@@ -48,6 +47,11 @@ pub trait Cells: Clone + Send + Sync + 'static {
     /// Appends the values that lie here, or says which error does.
     #[doc(hidden)]
     fn pack(&self, task: &str, out: &mut Vec<u8>) -> Result<()>;
+    /// Puts what [`Cells::pack`] wrote in another process where it goes, with what the values refer to; says
+    /// how many bytes they are.
+    #[doc(hidden)]
+    fn arrived(&self, task: &str, bytes: &mut &[u8], keeps: &[Arc<dyn AnyObject>])
+    -> Result<usize>;
     /// Shows each place, in order.
     #[doc(hidden)]
     #[allow(private_interfaces, reason = "part of no API")]
@@ -62,7 +66,7 @@ pub trait Cells: Clone + Send + Sync + 'static {
         &self,
         _bytes: &mut &[u8],
         _outlet: &dyn Fn(u64) -> Arc<Outlet>,
-    ) -> std::result::Result<(), Unreadable> {
+    ) -> std::result::Result<(), parcel::Unreadable> {
         Ok(())
     }
     /// Where items that come one by one go.
@@ -98,10 +102,6 @@ impl<T: Value> Output for One<T> {
 
     fn deliver(self, task: &str, cells: &Self::Cells) -> Result<usize> {
         cells.deliver(task, self.0)
-    }
-
-    fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable> {
-        parcel::take(bytes).map(One)
     }
 }
 
@@ -172,8 +172,43 @@ impl<T: Value> Cells for Cell<T> {
         vec![Arc::downgrade(&object)]
     }
 
-    fn pack(&self, _task: &str, out: &mut Vec<u8>) -> Result<()> {
-        self.0.pack(out)
+    fn pack(&self, task: &str, out: &mut Vec<u8>) -> Result<()> {
+        self.0.pack(out).map_err(|error| match error.kind() {
+            Kind::Encode { because, .. } => {
+                Error::new(Kind::Encode { task: task.into(), because: because.clone() })
+            }
+            _ => error,
+        })
+    }
+
+    fn arrived(
+        &self,
+        task: &str,
+        bytes: &mut &[u8],
+        keeps: &[Arc<dyn AnyObject>],
+    ) -> Result<usize> {
+        let unreadable = |because| Error::new(Kind::Decode { task: task.into(), because });
+        let piece = parcel::take_piece(bytes).map_err(|error| unreadable(error.to_string()))?;
+        let value = match piece {
+            Piece::Inline(own) => {
+                let value = parcel::open_value(own, &Source::None);
+                Lazy::Here(value.map_err(|error| unreadable(error.to_string()))?)
+            }
+            _ => {
+                let encoded = Encoded::of(piece, keeps.to_vec()).map_err(unreadable)?;
+                self.0.hold.set_size(encoded.bytes());
+                T::decode(&encoded)?
+            }
+        };
+        if let Piece::Inline(own) = piece {
+            self.0.hold.set_size(own.len());
+        }
+        // Known before anyone can see the value, and let go of it.
+        let size = self.0.hold.size();
+        self.0.slot.set(Ok(value)).map(|()| size).map_err(|_| {
+            self.withdraw();
+            self.error()
+        })
     }
 
     #[allow(private_interfaces, reason = "part of no API")]
@@ -211,10 +246,6 @@ macro_rules! several {
                     $($cell.withdraw();)+
                 })
             }
-
-            fn unpack(bytes: &mut &[u8]) -> Result<Self, Unreadable> {
-                Ok(Several(($(parcel::take::<$name>(bytes)?,)+)))
-            }
         }
 
         impl<$($name: Value),+> Cells for ($(Cell<$name>,)+) {
@@ -247,6 +278,16 @@ macro_rules! several {
                 let ($($cell,)+) = self;
                 $($cell.pack(task, out)?;)+
                 Ok(())
+            }
+
+            fn arrived(
+                &self,
+                task: &str,
+                bytes: &mut &[u8],
+                keeps: &[Arc<dyn AnyObject>],
+            ) -> Result<usize> {
+                let ($($cell,)+) = self;
+                Ok(0 $(+ $cell.arrived(task, bytes, keeps)?)+)
             }
 
             #[allow(private_interfaces, reason = "part of no API")]

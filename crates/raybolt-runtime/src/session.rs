@@ -78,6 +78,7 @@ pub struct Builder {
     worker_threads: Option<usize>,
     object_store_memory: Option<usize>,
     processes: Option<usize>,
+    spill_dir: Option<PathBuf>,
     worker_start_time: Option<Duration>,
     watchable: Option<bool>,
     timeline: Option<bool>,
@@ -209,6 +210,13 @@ impl Builder {
         self
     }
 
+    /// Where objects go that do not fit into the store of worker processes: the temporary directory by
+    /// default, or what the variable `RAYBOLT_SPILL_DIR` says.
+    pub fn spill_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.spill_dir = Some(path.into());
+        self
+    }
+
     /// Runs tasks and actors in so many worker processes; in this process by default, or as the
     /// variable `RAYBOLT_WORKERS` says.
     pub fn processes(mut self, count: usize) -> Self {
@@ -308,7 +316,11 @@ impl Builder {
         };
         let place = match processes {
             None => Place::Here,
-            Some(_) => Place::Workers(Node::start().map_err(|error| start::failed(&error))?),
+            Some(_) => {
+                let node = start::store(self.object_store_memory, self.spill_dir.clone())
+                    .and_then(Node::start);
+                Place::Workers(node.map_err(|error| start::failed(&error))?)
+            }
         };
         timeline::start(keeps_timeline);
         let session = Session::new(&total, self.object_store_memory, width, place);

@@ -42,7 +42,7 @@ use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
 use crate::processes::inlet::Inlet;
 use crate::processes::outlet::Outlet;
-use crate::processes::parcel::{self, Unreadable};
+use crate::processes::parcel;
 use crate::session::{self, Place};
 
 pub use channel::Channel;
@@ -182,10 +182,6 @@ impl<T: Value> Output for Items<T> {
         cells.0.end(Ok(()));
         Ok(0)
     }
-
-    fn unpack(_bytes: &mut &[u8]) -> std::result::Result<Self, Unreadable> {
-        Ok(Items(PhantomData))
-    }
 }
 
 impl<T> Clone for StreamCell<T> {
@@ -224,6 +220,16 @@ impl<T: Value> Cells for StreamCell<T> {
         self.0.error().map_or(Ok(()), Err)
     }
 
+    fn arrived(
+        &self,
+        _task: &str,
+        _bytes: &mut &[u8],
+        _keeps: &[Arc<dyn AnyObject>],
+    ) -> Result<usize> {
+        self.0.end(Ok(()));
+        Ok(0)
+    }
+
     #[allow(private_interfaces, reason = "part of no API")]
     fn each(&self, see: &mut dyn FnMut(&Hold, Weak<dyn AnyObject>)) {
         let object: Arc<dyn AnyObject> = self.0.clone();
@@ -238,7 +244,7 @@ impl<T: Value> Cells for StreamCell<T> {
         &self,
         bytes: &mut &[u8],
         outlet: &dyn Fn(u64) -> Arc<Outlet>,
-    ) -> std::result::Result<(), Unreadable> {
+    ) -> std::result::Result<(), parcel::Unreadable> {
         let (made, until) = parcel::take::<(u64, u64)>(bytes)?;
         self.0.begin_at(made);
         self.0.outlet.get_or_init(|| outlet(until));

@@ -17,8 +17,8 @@ const THREADS_MAX: usize = 4;
 /// would not fit there anyway.
 const STEP_BYTES: RangeInclusive<usize> = 8 << 20..=128 << 20;
 
-/// Copies all of `from` into `to`, which is as long; large copies by several threads.
-pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+/// Copies `from` into `to`, which must be as long; by several threads if that is faster.
+pub fn copy(to: &mut [u8], from: &[u8]) {
     assert_eq!(to.len(), from.len(), "a copy fills what it is for");
     if from.len() < SHARED_BYTES_MIN {
         to.copy_from_slice(from);

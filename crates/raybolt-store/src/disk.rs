@@ -1,14 +1,17 @@
 //! Where objects go that do not fit: files in a directory.
 
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raybolt_core::calls::objects::FileId;
 
 /// What can keep spilled objects. An error of `write` must leave nothing behind.
-pub trait Disk: Send + Sync {
+pub trait Disk: Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe {
     /// Writes a new file of these parts, one after the other.
     ///
     /// # Errors
@@ -31,12 +34,14 @@ pub trait Disk: Send + Sync {
 /// How many parts one system call writes at most: what Linux takes.
 const PARTS_MAX: usize = 1024;
 
-/// Files in a directory. They are readable for their user only, and go with this value.
+/// Files in a directory that lose their names as soon as they are made: they are their maker's alone, and
+/// go with it, whatever it dies of.
 #[derive(Debug)]
 pub struct SpillDir {
     path: PathBuf,
     /// What tells its files from those of another store that was given the same directory.
     prefix: String,
+    files: Mutex<HashMap<FileId, Arc<File>>>,
 }
 
 impl SpillDir {
@@ -45,33 +50,38 @@ impl SpillDir {
     /// # Errors
     /// When it cannot be made.
     pub fn new(path: &Path) -> io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Ok(SpillDir { path: path.into(), prefix: format!("spill-{}-", std::process::id()) })
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!("raybolt-spill-{process}-{number}-");
+        Ok(SpillDir { path: path.into(), prefix, files: Mutex::default() })
     }
 
-    fn file(&self, file: FileId) -> PathBuf {
-        self.path.join(format!("{}{}", self.prefix, file.0))
+    fn files(&self) -> MutexGuard<'_, HashMap<FileId, Arc<File>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Disk for SpillDir {
     fn write(&self, file: FileId, parts: &[&[u8]]) -> io::Result<()> {
-        let path = self.file(file);
-        let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let outcome = write_parts(new, parts);
-        if outcome.is_err() {
-            self.remove(file);
-        }
-        outcome
+        let path = self.path.join(format!("{}{}", self.prefix, file.0));
+        let mut options = OpenOptions::new();
+        let mut new = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        std::fs::remove_file(&path)?;
+        write_parts(&mut new, parts)?;
+        self.files().insert(file, Arc::new(new));
+        Ok(())
     }
 
     fn read(&self, file: FileId, offset: u64, part: &mut [u8]) -> io::Result<()> {
-        File::open(self.file(file))?.read_exact_at(part, offset)
+        let found = self.files().get(&file).cloned();
+        let found = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        found.read_exact_at(part, offset)
     }
 
     fn remove(&self, file: FileId) {
-        // What cannot be removed now goes with the session's directory.
-        drop(std::fs::remove_file(self.file(file)));
+        let removed = self.files().remove(&file);
+        drop(removed); // Closing it frees its blocks: not under the lock.
     }
 
     fn place(&self) -> String {
@@ -79,19 +89,7 @@ impl Disk for SpillDir {
     }
 }
 
-impl Drop for SpillDir {
-    fn drop(&mut self) {
-        let Ok(entries) = std::fs::read_dir(&self.path) else { return };
-        let is_ours = |name: &std::ffi::OsStr| {
-            name.to_str().is_some_and(|name| name.starts_with(&self.prefix))
-        };
-        for entry in entries.flatten().filter(|entry| is_ours(&entry.file_name())) {
-            drop(std::fs::remove_file(entry.path()));
-        }
-    }
-}
-
-fn write_parts(mut file: File, parts: &[&[u8]]) -> io::Result<()> {
+fn write_parts(file: &mut File, parts: &[&[u8]]) -> io::Result<()> {
     for parts in parts.chunks(PARTS_MAX) {
         let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut left = &mut slices[..];

@@ -8,7 +8,7 @@ use raybolt_core::ids::ProcessId;
 #[non_exhaustive]
 pub enum PutError {
     /// It would not fit into an empty store.
-    #[error("{bytes} bytes do not fit into a store of {capacity_bytes} (`Builder::store_bytes`)")]
+    #[error("{bytes} bytes do not fit into a store of {capacity_bytes} (`object_store_memory`)")]
     TooLarge {
         /// How much was asked for.
         bytes: u64,
@@ -18,7 +18,7 @@ pub enum PutError {
     /// What is in the way was not released in time, and could not go to disk.
     #[error(
         "no room for {bytes} bytes came free in time in a store of {}: {} are being read, {} written, {} lent to workers, {} wait to be \
-         released (`Builder::store_bytes`, `Builder::spill_dir`)",
+         released (`object_store_memory`, `spill_dir`)",
         usage.capacity_bytes, usage.pinned_bytes, usage.writing_bytes, usage.slab_bytes,
         usage.object_bytes - usage.pinned_bytes
     )]
@@ -31,7 +31,7 @@ pub enum PutError {
     /// The disk took no more. All that was stored is still there.
     #[error(
         "no room for {bytes} bytes, and nothing can be spilled to {place}: {reason} (make room there, or name another \
-         place: `Builder::spill_dir`)"
+         place: `spill_dir`)"
     )]
     SpillFailed {
         /// How much was asked for.

@@ -44,6 +44,7 @@ mod store;
 mod wait;
 
 pub use arena::{Arena, ArenaView, Part, Slab};
+pub use copy::copy;
 pub use disk::{Disk, SpillDir};
 pub use error::{PinError, PutError};
 pub use mapped::Mapped;

@@ -109,6 +109,20 @@ pub enum ToWorker {
         /// Why it is killed; without a reason it ends after the calls it has.
         because: Option<String>,
     },
+    /// Where the store lies; said before anything else.
+    Arena {
+        /// What to open.
+        path: String,
+        /// How large it is.
+        bytes: u64,
+    },
+    /// The answer to `SlabWanted`.
+    Slab {
+        /// Which request.
+        request: u64,
+        /// The slab, or why there is none.
+        granted: Result<SlabGranted, String>,
+    },
 }
 
 /// An actor as its worker gets it.
@@ -166,6 +180,17 @@ pub struct MethodCode {
     pub name: Offset,
     /// How long its name is.
     pub name_bytes: u16,
+}
+
+/// Room in the store that a worker may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlabGranted {
+    /// Its name.
+    pub slab: u64,
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
 }
 
 /// One attempt of a task.
@@ -281,6 +306,23 @@ pub enum ToDriver {
         incarnation: u32,
         /// Why.
         because: String,
+    },
+    /// The worker has something to write.
+    SlabWanted {
+        /// Names the request.
+        request: u64,
+        /// How long.
+        bytes: u64,
+    },
+    /// The worker writes no more there, and what it wrote is on its way.
+    SlabReturned {
+        /// Which slab.
+        slab: u64,
+    },
+    /// Nobody in the worker reads a stored value any more.
+    Unpinned {
+        /// Which.
+        key: u64,
     },
 }
 

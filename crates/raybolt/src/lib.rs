@@ -75,7 +75,7 @@ extern crate self as raybolt; // The macros' expansions say `::raybolt`, here to
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-mod array;
+
 mod session;
 
 /// Distributed RPC: one call goes in, fans out over a topology, one answer comes out.
@@ -83,7 +83,6 @@ pub use raybolt_drpc as drpc;
 /// Flow: spouts, bolts and streams of typed tuples.
 pub use raybolt_topology as topology;
 
-pub use array::Array;
 /// Runs a session around the body of `main`, which may be `async`.
 ///
 /// Takes `num_cpus`, `num_gpus`, `memory`, `worker_threads` and `resources(name = amount, ..)`, as [`Builder`]
@@ -206,6 +205,7 @@ pub use raybolt_macros::main;
 /// ```
 pub use raybolt_macros::remote;
 pub use raybolt_runtime::args::{Arg, IntoArg};
+pub use raybolt_runtime::array::Array;
 pub use raybolt_runtime::call::{
     Get, Refs, Split, cancel, cancel_force, get, get_timeout, put, wait,
 };

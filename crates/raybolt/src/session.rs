@@ -182,6 +182,13 @@ impl Builder {
         self
     }
 
+    /// Where objects go that do not fit into the store of worker processes: the temporary directory by
+    /// default, or what the variable `RAYBOLT_SPILL_DIR` says.
+    pub fn spill_dir(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.inner = self.inner.spill_dir(path);
+        self
+    }
+
     /// What goes to the log: warnings and errors by default, or what the variable `RAYBOLT_LOG` says. A
     /// subscriber that the program has installed itself stays.
     pub fn log_level(mut self, level: LogLevel) -> Self {

@@ -195,7 +195,8 @@ fn get_of_an_array_copies_nothing() -> Result<()> {
     let (one, other) = (get(&object)?, get(&object)?);
     assert_eq!(one.as_ptr(), array.as_ptr());
     assert_eq!(other.as_ptr(), array.as_ptr());
-    assert_eq!(memory()?.bytes, 8_008);
+    let bytes = memory()?.bytes;
+    assert!((8_000..8_032).contains(&bytes), "{bytes} bytes of one array");
     Ok(())
 }
 

@@ -26,7 +26,7 @@ use crate::processes::blackbox::BlackBox;
 use crate::processes::keeper::{Order, quoted};
 use crate::processes::monitor::Running;
 use crate::processes::node::{Lent, Workers};
-use crate::session::Session;
+use crate::session::{Place, Session};
 
 /// How many tasks a message names.
 const NAMED_MAX: usize = 5;
@@ -95,6 +95,9 @@ impl Workers {
             hub.owner.process_lost(death.process);
             fallen
         });
+        if let Place::Workers(node) = &session.place {
+            node.shelf.process_lost(death.process);
+        }
         let because = death.because(&ran);
         if !session.has_ended() && !death.is_expected {
             tracing::warn!(target: "raybolt", "worker {}: {because}", death.process);

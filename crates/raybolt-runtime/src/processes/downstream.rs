@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use raybolt_core::calls::owner::{Submit as Owned, Target};
 use raybolt_core::calls::scheduler::{Demand, Within};
-use raybolt_wire::work::{self, NotAppended, Outcome, Submit, ToWorker};
+use raybolt_wire::work::{self, NotAppended, Outcome, SlabGranted, Submit, ToWorker};
 
 use crate::error::{Error, Kind, Result};
 use crate::group::Membership;
 use crate::job::Job;
 use crate::object::{AnyObject, Hold, Object};
+use crate::pool::Runnable;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel::{self, Piece};
 use crate::processes::raw::{Encoded, Raw, RawJob};
 use crate::processes::relay::Relay;
-use crate::session::Session;
+use crate::processes::shelf;
+use crate::session::{Place, Session};
 use crate::slot::{Slot, Waiter};
 
 impl Session {
@@ -32,16 +34,15 @@ impl Session {
         mut body: &[u8],
         keeps: Vec<Arc<dyn AnyObject>>,
     ) -> Result<Arc<dyn AnyObject>> {
-        let Ok(Piece::Inline(bytes)) = parcel::take_piece(&mut body) else {
-            let (task, because) = ("a value".into(), "the message holds no value".into());
-            return Err(Error::new(Kind::Decode { task, because }));
-        };
-        let object = pending(self);
-        object.arrived(Ok(Encoded::new(Bytes::copy_from_slice(bytes), keeps)));
+        let unreadable = |because| Error::new(Kind::Decode { task: "a value".into(), because });
+        let piece = parcel::take_piece(&mut body).map_err(|error| error.to_string());
+        let value = piece.and_then(|piece| Encoded::of(piece, keeps)).map_err(unreadable)?;
+        let (object, bytes) = (pending(self), value.bytes());
+        object.arrived(Ok(value));
         self.act(|hub| {
             object.hold.set_key(hub.owner.put());
-            object.hold.set_size(bytes.len());
-            hub.bytes += bytes.len() as i64;
+            object.hold.set_size(bytes);
+            hub.bytes += bytes as i64;
         });
         Ok(object)
     }
@@ -104,12 +105,10 @@ impl Workers {
         mut body: &[u8],
     ) {
         let object = pending(session);
-        let value = session.keep(refs).and_then(|keeps| match parcel::take_piece(&mut body) {
-            Ok(Piece::Inline(bytes)) => Ok(Encoded::new(Bytes::copy_from_slice(bytes), keeps)),
-            _ => Err(Error::new(Kind::Decode {
-                task: "put".into(),
-                because: "the message holds no value".into(),
-            })),
+        let unreadable = |because| Error::new(Kind::Decode { task: "put".into(), because });
+        let value = session.keep(refs).and_then(|keeps| {
+            let piece = parcel::take_piece(&mut body).map_err(|error| error.to_string());
+            piece.and_then(|piece| Encoded::of(piece, keeps)).map_err(unreadable)
         });
         let bytes = value.as_ref().map_or(0, |value| value.bytes());
         object.arrived(value);
@@ -125,11 +124,30 @@ impl Workers {
         drop(replaced);
     }
 
+    /// A worker asks for room in the store.
+    pub(crate) fn slab_wanted(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        worker: &Arc<Worker>,
+        request: u64,
+        bytes: u64,
+    ) {
+        let Place::Workers(node) = &session.place else { return };
+        match node.shelf.store().try_lend_slab(worker.process, bytes) {
+            Some(lent) => worker.say(&slab(request, Ok(lent))),
+            None => {
+                let (session, worker) = (session.clone(), worker.clone());
+                let pool = session.pool.clone();
+                pool.schedule(Arc::new(LateSlab { session, worker, request, bytes }));
+            }
+        }
+    }
+
     /// A worker waits for an object.
     pub(crate) fn wanted(self: &Arc<Self>, session: &Arc<Session>, worker: &Arc<Worker>, id: u64) {
         match session.lent(id) {
             Ok(object) => self.send_when_there(session, worker, object, id),
-            Err(error) => self.send_value(session, worker, id, Err(error)),
+            Err(error) => self.send_value(session, worker, id, Err(error), false),
         }
     }
 
@@ -148,7 +166,7 @@ impl Workers {
             let (session, worker, object) = &late;
             let found = (session.upgrade(), worker.upgrade(), object.upgrade(), workers.upgrade());
             if let (Some(session), Some(worker), Some(object), Some(workers)) = found {
-                workers.send_value(&session, &worker, id, Ok(object));
+                workers.send_value(&session, &worker, id, Ok(object), false);
             }
         });
         if let Err(Waiter::Callback { call, .. }) = object.watch(Waiter::Callback { key: 0, call })
@@ -158,22 +176,37 @@ impl Workers {
     }
 
     fn send_value(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
-        worker: &Worker,
+        worker: &Arc<Worker>,
         id: u64,
         object: Result<Arc<dyn AnyObject>>,
+        may_wait: bool,
     ) {
         let mut frame = Vec::new();
         let message = |outcome| ToWorker::Value { object: id, outcome };
-        let (packed, refs) = parcel::packing(|| match object {
-            Ok(object) => work::append(&mut frame, &message(Outcome::Returned), FRAME_MAX, |out| {
-                object.pack(out)
-            }),
-            Err(error) => Err(NotAppended::Body(error)),
+        let (packed, needs) = parcel::packing(|| match &object {
+            Ok(object) => {
+                let pack = |out: &mut Vec<u8>| match may_wait {
+                    true => object.pack(out),
+                    false => shelf::without_waiting(|| object.pack(out)),
+                };
+                work::append(&mut frame, &message(Outcome::Returned), FRAME_MAX, pack)
+            }
+            Err(error) => Err(NotAppended::Body(error.clone())),
         });
         let error = match packed {
             Ok(()) => None,
+            Err(NotAppended::Body(error)) if matches!(error.kind(), Kind::WouldWait) => {
+                let late = Arc::new(LateValue {
+                    workers: self.clone(),
+                    session: session.clone(),
+                    worker: worker.clone(),
+                    id,
+                    object,
+                });
+                return session.pool.schedule(late);
+            }
             Err(NotAppended::Body(error)) => Some(error),
             Err(NotAppended::TooLong(too_long)) => {
                 let (task, because) = (format!("object {id:x}"), too_long.to_string());
@@ -189,9 +222,50 @@ impl Workers {
             work::append(&mut frame, &message(Outcome::Failed), FRAME_MAX, body)
                 .expect("an error is shorter than a frame");
         }
-        session.lend_objects(refs, worker.process);
-        worker.link.append(|out| out.extend_from_slice(&frame));
-        worker.link.flush();
+        self.send_parcel(session, worker, &frame, needs);
+    }
+}
+
+/// A slab that has to wait for room.
+struct LateSlab {
+    session: Arc<Session>,
+    worker: Arc<Worker>,
+    request: u64,
+    bytes: u64,
+}
+
+impl Runnable for LateSlab {
+    fn run(self: Arc<Self>) {
+        let LateSlab { session, worker, request, bytes } = &*self;
+        let Place::Workers(node) = &session.place else { return };
+        let until = Instant::now() + shelf::PATIENCE;
+        let lent = node.shelf.store().lend_slab(worker.process, *bytes, until);
+        worker.say(&slab(*request, lent.map_err(|error| error.to_string())));
+    }
+}
+
+fn slab(request: u64, lent: std::result::Result<raybolt_store::Lent, String>) -> ToWorker {
+    let granted = lent.map(|lent| SlabGranted {
+        slab: lent.slab.0,
+        offset: lent.region.offset,
+        bytes: lent.region.bytes,
+    });
+    ToWorker::Slab { request, granted }
+}
+
+/// A value that has to wait for the store before it can be sent.
+struct LateValue {
+    workers: Arc<Workers>,
+    session: Arc<Session>,
+    worker: Arc<Worker>,
+    id: u64,
+    object: Result<Arc<dyn AnyObject>>,
+}
+
+impl Runnable for LateValue {
+    fn run(self: Arc<Self>) {
+        let LateValue { workers, session, worker, id, object } = &*self;
+        workers.send_value(session, worker, *id, object.clone(), true);
     }
 }
 
@@ -219,7 +293,14 @@ fn job(
     let pieces = parcel::pieces(body).map_err(|error| unreadable(error.to_string()))?;
     let needs = pieces.iter().filter_map(|piece| match piece {
         Piece::Reference(id) => Some(session.lent(*id).map(|object| (*id, object))),
-        Piece::Inline(_) => None,
+        Piece::Inline(_) | Piece::LaidOut(_) | Piece::Stored(_) => None,
+    });
+    let stored = pieces.iter().filter_map(|piece| match piece {
+        Piece::Stored(spot) => {
+            let encoded = Encoded::of(*piece, Vec::new()).map_err(unreadable);
+            Some(encoded.map(|encoded| (*spot, encoded)))
+        }
+        Piece::Inline(_) | Piece::LaidOut(_) | Piece::Reference(_) => None,
     });
     let until = deadline_us.and_then(|(left_us, after_us)| {
         let until = Instant::now().checked_add(Duration::from_micros(left_us))?;
@@ -227,6 +308,7 @@ fn job(
     });
     let job = RawJob {
         needs: needs.collect::<Result<_>>()?,
+        stored: stored.collect::<Result<_>>()?,
         keeps: session.keep(&refs)?,
         args: Bytes::copy_from_slice(body),
         returns: returns.to_vec(),

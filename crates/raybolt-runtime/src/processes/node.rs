@@ -15,28 +15,31 @@ use raybolt_core::calls::kinds::{self, WorkerKind};
 use raybolt_core::calls::owner::{ActorKey, Attempt, ClassId, Retry, TaskKey};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
+use raybolt_store::{Store, Ticket};
 use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
 use slotmap::{Key, KeyData, SecondaryMap};
 
 use crate::error::{Error, Kind};
 use crate::hub::{Hub, Work};
 use crate::job::{Ended, Job};
-use crate::object::AnyObject;
 use crate::panics;
+use crate::pool::Runnable;
 use crate::processes::inlet::Inlet;
 use crate::processes::keeper::{Keeper, Order};
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
-use crate::processes::parcel;
+use crate::processes::parcel::{self, Packed};
 use crate::processes::poll::Poll;
 use crate::processes::relay::Relays;
 use crate::processes::remote_actor::Remote;
-use crate::session::Session;
+use crate::processes::shelf::{self, NodeShelf};
+use crate::session::{Place, Session};
 
 /// The node of a session over processes.
 pub(crate) struct Node {
     pub(crate) leader: Arc<Leader<Arc<Workers>>>,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) shelf: NodeShelf,
 }
 
 /// The worker processes.
@@ -112,7 +115,7 @@ pub(crate) struct Push {
 }
 
 impl Node {
-    pub(crate) fn start() -> std::io::Result<Self> {
+    pub(crate) fn start(store: Store) -> std::io::Result<Self> {
         let workers = Arc::new(Workers {
             poll: Arc::new(Poll::new()?),
             session: RwLock::default(),
@@ -124,7 +127,7 @@ impl Node {
             start: Instant::now(),
         });
         let (leader, _standby) = Leader::start(workers.clone(), "raybolt-links")?;
-        Ok(Node { leader, workers })
+        Ok(Node { leader, workers, shelf: NodeShelf::new(store) })
     }
 
     /// The scheduler granted a lease.
@@ -151,6 +154,7 @@ impl Node {
             keeper.end();
         }
         self.leader.stop();
+        self.shelf.store().close();
     }
 }
 
@@ -250,7 +254,7 @@ impl Workers {
 
     /// A worker has proved itself.
     pub(crate) fn joined(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         process: ProcessId,
         kind: &WorkerKind,
@@ -258,6 +262,11 @@ impl Workers {
     ) -> std::io::Result<()> {
         let (hands, actors) = (Mutex::default(), Mutex::default());
         let worker = Arc::new(Worker { process, link, hands, actors });
+        if let Place::Workers(node) = &session.place {
+            let store = node.shelf.store();
+            let (path, bytes) = (store.arena_path().display().to_string(), store.capacity_bytes());
+            worker.say(&ToWorker::Arena { path, bytes });
+        }
         worker.link.start()?;
         self.all().insert(process, worker);
         *self.gave_up() = None;
@@ -283,7 +292,11 @@ impl Workers {
     }
 
     /// Sends tasks to their workers, all that go to one with one system call.
-    pub(crate) fn push(&self, session: &Arc<Session>, pushes: Vec<Push>) {
+    pub(crate) fn push(self: &Arc<Self>, session: &Arc<Session>, pushes: Vec<Push>) {
+        self.push_all(session, pushes, false);
+    }
+
+    fn push_all(self: &Arc<Self>, session: &Arc<Session>, pushes: Vec<Push>, may_wait: bool) {
         let mut touched: Vec<(Arc<Worker>, Frames)> = Vec::new();
         for push in pushes {
             let place = match touched.iter().position(|(w, _)| w.process == push.process) {
@@ -297,25 +310,62 @@ impl Workers {
                     touched.len() - 1
                 }
             };
-            if let Err((push, error)) = touched[place].1.append(push) {
-                self.refuse(session, push, error);
+            match touched[place].1.append(push, may_wait) {
+                Ok(()) => {}
+                Err((push, error)) if matches!(error.kind(), Kind::WouldWait) => {
+                    let push = Mutex::new(Some(push));
+                    let (workers, session) = (self.clone(), session.clone());
+                    session.clone().pool.schedule(Arc::new(LatePush { workers, session, push }));
+                }
+                Err((push, error)) => self.refuse(session, push, error),
             }
         }
         for (worker, frames) in touched {
-            let Frames { bytes, lent, refs, .. } = frames;
-            session.lend_objects(refs, worker.process);
+            let Frames { bytes, lent, needs, .. } = frames;
             if let Err(lent) = worker.hold(lent) {
-                session.act(|hub| hub.owner.process_lost(worker.process)); // Of `refs`.
                 for (task, Lent { attempt, job, .. }) in lent {
                     Self::give_back(session, Work { task, attempt, job });
                 }
                 continue;
             }
-            worker.link.append(|out| out.extend_from_slice(&bytes));
-            worker.link.flush();
+            self.send_parcel(session, &worker, &bytes, needs);
             if self.watch() {
                 self.keeper_order(Order::Watch);
             }
+        }
+    }
+
+    /// Sends frames, and sees to it that what they name lives on.
+    pub(crate) fn send_parcel(
+        &self,
+        session: &Arc<Session>,
+        worker: &Worker,
+        frames: &[u8],
+        needs: Packed,
+    ) {
+        self.lend(session, worker, needs);
+        worker.link.append(|out| out.extend_from_slice(frames));
+        worker.link.flush();
+    }
+
+    /// What frames need that are about to be appended goes to a worker.
+    pub(crate) fn lend(&self, session: &Arc<Session>, worker: &Worker, needs: Packed) {
+        let Packed { refs, guards } = needs;
+        session.lend_objects(refs, worker.process);
+        if let Place::Workers(node) = &session.place {
+            node.shelf.pin_for(worker.process, &guards);
+        }
+        if worker.is_lost() {
+            // Its death may have been settled before it was lent these.
+            self.forget_loans(session, worker.process);
+        }
+    }
+
+    /// A worker is dead: what it was lent is nobody's.
+    pub(crate) fn forget_loans(&self, session: &Arc<Session>, process: ProcessId) {
+        session.act(|hub| hub.owner.process_lost(process));
+        if let Place::Workers(node) = &session.place {
+            node.shelf.process_lost(process);
         }
     }
 
@@ -333,7 +383,7 @@ impl Workers {
     }
 
     /// A task cannot be sent.
-    fn refuse(&self, session: &Arc<Session>, push: Push, error: Error) {
+    fn refuse(self: &Arc<Self>, session: &Arc<Session>, push: Push, error: Error) {
         let Push { lease, class, work, .. } = push;
         let Work { task, attempt, job } = work;
         job.fail(Some(error));
@@ -421,11 +471,24 @@ impl Workers {
                 let error = (!body.is_empty()).then(|| error_in(body, &actor.name));
                 batch.over.push(Over { actor, incarnation, because, error });
             }
+            ToDriver::SlabWanted { request, bytes } => {
+                self.slab_wanted(session, worker, request, bytes);
+            }
+            ToDriver::SlabReturned { slab } => {
+                if let Place::Workers(node) = &session.place {
+                    node.shelf.store().slab_returned(worker.process, Ticket(slab));
+                }
+            }
+            ToDriver::Unpinned { key } => {
+                if let Place::Workers(node) = &session.place {
+                    node.shelf.unpinned(worker.process, key);
+                }
+            }
         }
     }
 
     /// Tells the machines what has ended, and sends what there is room for now.
-    fn conclude(&self, session: &Arc<Session>, batch: Batch) {
+    fn conclude(self: &Arc<Self>, session: &Arc<Session>, batch: Batch) {
         let now_us = self.now_us();
         let Batch { ended, leases, actors, over } = batch;
         if ended.is_empty() && over.is_empty() {
@@ -501,15 +564,34 @@ struct Frames {
     since: Instant,
     bytes: Vec<u8>,
     lent: Vec<(TaskKey, Lent)>,
-    refs: Vec<Arc<dyn AnyObject>>,
+    needs: Packed,
+}
+
+/// A task that has to wait for the store before it can be sent.
+struct LatePush {
+    workers: Arc<Workers>,
+    session: Arc<Session>,
+    push: Mutex<Option<Push>>,
+}
+
+impl Runnable for LatePush {
+    fn run(self: Arc<Self>) {
+        let push = self.push.lock().expect("no thread panics with this lock").take();
+        self.workers.push_all(&self.session, push.into_iter().collect(), true);
+    }
 }
 
 impl Frames {
     fn new() -> Self {
-        Frames { since: Instant::now(), bytes: Vec::new(), lent: Vec::new(), refs: Vec::new() }
+        Frames {
+            since: Instant::now(),
+            bytes: Vec::new(),
+            lent: Vec::new(),
+            needs: Packed::default(),
+        }
     }
 
-    fn append(&mut self, push: Push) -> Result<(), (Push, Error)> {
+    fn append(&mut self, push: Push, may_wait: bool) -> Result<(), (Push, Error)> {
         let job = &push.work.job;
         let code = match job.code() {
             Ok(code) => code,
@@ -528,8 +610,11 @@ impl Frames {
             name: job.own_name().map(str::to_owned),
         });
         let bytes = &mut self.bytes;
-        let (appended, refs) =
-            parcel::packing(|| work::append(bytes, &message, FRAME_MAX, |out| job.pack(out)));
+        let pack = |out: &mut Vec<u8>| match may_wait {
+            true => job.pack(out),
+            false => shelf::without_waiting(|| job.pack(out)),
+        };
+        let (appended, needs) = parcel::packing(|| work::append(bytes, &message, FRAME_MAX, pack));
         match appended {
             Ok(()) => {}
             Err(NotAppended::Body(error)) => return Err((push, error)),
@@ -540,7 +625,7 @@ impl Frames {
                 return Err((push, error));
             }
         }
-        self.refs.extend(refs);
+        self.needs.add(needs);
         let (order, since) = (0, self.since); // The order is known when the worker holds it.
         let (class, job) = (push.class, push.work.job);
         self.lent.push((task, Lent { attempt, lease, class, order, since, job }));
@@ -579,6 +664,14 @@ impl Worker {
 
     fn actors(&self) -> MutexGuard<'_, HashMap<ActorKey, Arc<Remote>>> {
         self.actors.lock().expect("no thread panics with this lock")
+    }
+
+    /// Says something that has no body.
+    pub(crate) fn say(&self, message: &ToWorker) {
+        let nothing = |_: &mut Vec<u8>| Ok::<_, Error>(());
+        // Without a body such a message is short.
+        let _ = self.link.append(|out| work::append(out, message, FRAME_MAX, nothing));
+        self.link.flush();
     }
 
     fn take(&self, task: TaskKey, attempt: Attempt) -> Option<Lent> {

@@ -21,7 +21,7 @@ use raybolt_wire::work::{self, NotAppended, ToDriver};
 use crate::error::{Error, Kind, Result};
 use crate::processes::leader::Party;
 use crate::processes::link::FRAME_MAX;
-use crate::processes::parcel;
+use crate::processes::parcel::{self, Packed};
 use crate::processes::serve::{LINGER, Serving};
 use crate::session::{self, Place, Session};
 
@@ -112,7 +112,8 @@ impl Outlet {
     ) -> Result<bool> {
         buffer.clear();
         let refused = |because: String| Error::new(Kind::Encode { task: name.into(), because });
-        let (packed, refs) = parcel::packing(|| parcel::put(item, buffer));
+        let (packed, needs) = parcel::packing(|| parcel::put(item, buffer));
+        let Packed { refs, guards } = needs;
         packed.map_err(|error| refused(error.to_string()))?;
         session::with(|session| {
             if !self.has_room(session, index)? {
@@ -129,6 +130,7 @@ impl Outlet {
                 Some(Err(NotAppended::Body(never))) => match never {},
                 None => return Err(over()),
             }
+            drop(guards); // The item is on its way: a slab may go back after it.
             self.flush_soon(session);
             Ok(true)
         })?

@@ -1,13 +1,18 @@
 //! Values on their way between processes.
 //!
 //! # Format
-//! A value is a tag, a length (`u32`, little endian) and as many bytes: its own, or those that name an
-//! object in its place. Whoever does not know its type can pass it on.
+//! A value is a *piece*: a tag, a length (`u32`, little endian) and as many bytes. Whoever does not know its
+//! type can pass it on. There are
+//! - *inline* pieces: the value's own bytes;
+//! - *laid out* pieces: the value's own bytes and its *segments*, long runs of numbers that are mapped
+//!   rather than read ([`layout`](super::layout));
+//! - *stored* pieces: where in the store such a layout lies. What is longer than [`INLINE_MAX`] goes there;
+//! - *references*: the object whose value belongs here.
 //!
 //! # References inside values
 //! An [`ObjectRef`](crate::object::ObjectRef) within a value is written as its id. While a value is
 //! *packed* ([`packing`]) the references in it are collected, for the sender has to see to it that their
-//! objects live on; while it is *opened* ([`opening`]) references may be read back.
+//! objects live on; while it is *opened* references may be read back.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -18,11 +23,16 @@ use raybolt_wire::value::{self, DecodeError, EncodeError};
 use crate::error::TaskError;
 use crate::object::AnyObject;
 use crate::panics;
+use crate::processes::layout::{self, Segment, Source};
+use crate::processes::shelf::{Guard, Shelf, ShelfError, Spot};
 
-/// The value's bytes follow.
+/// What is longer than this goes by way of the store.
+pub(crate) const INLINE_MAX: usize = 100 << 10;
+
 const INLINE: u8 = 0;
-/// The id of an object follows, whose value belongs here.
 const REFERENCE: u8 = 1;
+const LAID_OUT: u8 = 2;
+const STORED: u8 = 3;
 /// Tag and length.
 const HEAD: usize = 5;
 
@@ -41,6 +51,32 @@ pub enum Unreadable {
     /// The type's own code panicked.
     #[error("{0}")]
     Panicked(Box<TaskError>),
+    /// The store does not have it, or has no room to bring it back.
+    #[error("{0}")]
+    Store(String),
+}
+
+/// Why a value could not be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum Unpackable {
+    /// Its type refuses to be written.
+    #[error(transparent)]
+    Value(#[from] EncodeError),
+    /// The store does not take it.
+    #[error("{0}")]
+    Store(String),
+    /// It would have to wait for the store, on a thread that may not.
+    #[error("it would have to wait for the store")]
+    WouldWait,
+}
+
+impl From<ShelfError> for Unpackable {
+    fn from(error: ShelfError) -> Self {
+        match error {
+            ShelfError::WouldWait => Unpackable::WouldWait,
+            ShelfError::Failed(because) => Unpackable::Store(because),
+        }
+    }
 }
 
 /// A value that was cut out of a message.
@@ -48,19 +84,43 @@ pub enum Unreadable {
 pub(crate) enum Piece<'a> {
     /// Its bytes.
     Inline(&'a [u8]),
+    /// Its bytes and segments.
+    LaidOut(&'a [u8]),
+    /// Where they lie.
+    Stored(Spot),
     /// The object whose value it is.
     Reference(u64),
 }
 
+/// What a packed value needs until it has arrived.
+#[derive(Default, Clone)]
+pub(crate) struct Packed {
+    /// The references in it, each as often as it was written.
+    pub(crate) refs: Vec<Arc<dyn AnyObject>>,
+    /// What keeps stored pieces where they are; to be dropped when the message was appended.
+    pub(crate) guards: Vec<Guard>,
+}
+
+impl Packed {
+    pub(crate) fn add(&mut self, other: Packed) {
+        self.refs.extend(other.refs);
+        self.guards.extend(other.guards);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.refs.is_empty() && self.guards.is_empty()
+    }
+}
+
 thread_local! {
-    /// The references of the value that this thread packs.
-    static PACKED: RefCell<Option<Vec<Arc<dyn AnyObject>>>> = const { RefCell::new(None) };
+    /// What the value needs that this thread packs.
+    static PACKED: RefCell<Option<Packed>> = const { RefCell::new(None) };
     static IS_OPEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `pack`; says which references were written meanwhile, each as often as it was.
-pub(crate) fn packing<R>(pack: impl FnOnce() -> R) -> (R, Vec<Arc<dyn AnyObject>>) {
-    let outer = PACKED.replace(Some(Vec::new()));
+/// Runs `pack`; says what the values need that were packed meanwhile.
+pub(crate) fn packing<R>(pack: impl FnOnce() -> R) -> (R, Packed) {
+    let outer = PACKED.replace(Some(Packed::default()));
     let result = pack();
     let packed = PACKED.replace(outer);
     (result, packed.unwrap_or_default())
@@ -68,78 +128,131 @@ pub(crate) fn packing<R>(pack: impl FnOnce() -> R) -> (R, Vec<Arc<dyn AnyObject>
 
 /// A reference is written.
 pub(crate) fn note<T: AnyObject + 'static>(object: impl FnOnce() -> Arc<T>) {
-    PACKED.with_borrow_mut(|packed| {
-        if let Some(packed) = packed {
-            packed.push(object());
-        }
-    });
+    with_packed(|packed| packed.refs.push(object()));
 }
 
 /// A reference is passed on, within a value that nobody looks into.
 pub(crate) fn note_any(object: Arc<dyn AnyObject>) {
-    PACKED.with_borrow_mut(|packed| {
-        if let Some(packed) = packed {
-            packed.push(object);
-        }
-    });
+    with_packed(|packed| packed.refs.push(object));
 }
 
-/// Runs `open`, during which references may be read back.
-pub(crate) fn opening<R>(open: impl FnOnce() -> R) -> R {
-    struct Close(bool);
-    impl Drop for Close {
-        fn drop(&mut self) {
-            IS_OPEN.set(self.0);
-        }
-    }
-    let _close = Close(IS_OPEN.replace(true));
-    open()
+fn guard(guard: Guard) {
+    with_packed(|packed| packed.guards.push(guard));
+}
+
+fn with_packed(note: impl FnOnce(&mut Packed)) {
+    PACKED.with_borrow_mut(|packed| packed.as_mut().map(note));
 }
 
 pub(crate) fn is_open() -> bool {
     IS_OPEN.get()
 }
 
-/// Appends a value.
-pub(crate) fn put<T: Value>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+/// Appends a value; if that fails, `out` is as it was.
+pub(crate) fn put<T: Value>(value: &T, out: &mut Vec<u8>) -> Result<(), Unpackable> {
     let start = out.len();
     out.extend_from_slice(&[INLINE, 0, 0, 0, 0]);
     let name = std::any::type_name::<T>();
-    let appended = panics::catch(name, 0, || value::append(value, out))
-        .unwrap_or_else(|panic| Err(EncodeError { type_name: name, cause: panic.to_string() }));
-    if appended.is_err() {
+    let append = || layout::segmenting(|| value::append(value, out));
+    let (appended, segments) = panics::catch(name, 0, append).unwrap_or_else(|panic| {
+        (Err(EncodeError { type_name: name, cause: panic.to_string() }), Vec::new())
+    });
+    let finished = appended.map_err(Unpackable::from).and_then(|()| finish(start, segments, out));
+    if finished.is_err() {
         out.truncate(start);
-        return appended;
     }
-    let bytes = (out.len() - start - HEAD) as u32;
-    out[start + 1..start + HEAD].copy_from_slice(&bytes.to_le_bytes());
+    finished
+}
+
+/// Gives the piece that begins at `start` the form that it travels in.
+fn finish(start: usize, segments: Vec<Segment>, out: &mut Vec<u8>) -> Result<(), Unpackable> {
+    let own = out.len() - start - HEAD;
+    let total = own + segments.iter().map(|segment| segment.bytes().len()).sum::<usize>();
+    if segments.is_empty() && total <= INLINE_MAX {
+        out[start + 1..start + HEAD].copy_from_slice(&(own as u32).to_le_bytes());
+        return Ok(());
+    }
+    let own = out.split_off(start + HEAD);
+    out.truncate(start);
+    let parts = layout::parts(&own, &segments);
+    if total <= INLINE_MAX {
+        let at = begin(LAID_OUT, out);
+        parts.append(out);
+        end(at, out);
+        return Ok(());
+    }
+    let stored =
+        Shelf::of_session(|shelf| shelf.write(parts.bytes(), &mut |into| parts.write(into)));
+    let (spot, kept) = stored?;
+    put_piece(Piece::Stored(spot), out);
+    guard(kept);
     Ok(())
+}
+
+fn begin(tag: u8, out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(&[tag, 0, 0, 0, 0]);
+    out.len()
+}
+
+fn end(at: usize, out: &mut [u8]) {
+    let bytes = (out.len() - at) as u32;
+    out[at - 4..at].copy_from_slice(&bytes.to_le_bytes());
 }
 
 /// Appends what was cut out of another message.
 pub(crate) fn put_piece(piece: Piece<'_>, out: &mut Vec<u8>) {
-    let mut put = |tag, bytes: &[u8]| {
-        out.push(tag);
-        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        out.extend_from_slice(bytes);
+    let tag = match piece {
+        Piece::Inline(_) => INLINE,
+        Piece::LaidOut(_) => LAID_OUT,
+        Piece::Stored(_) => STORED,
+        Piece::Reference(_) => REFERENCE,
     };
+    let at = begin(tag, out);
     match piece {
-        Piece::Inline(bytes) => put(INLINE, bytes),
-        Piece::Reference(id) => put(REFERENCE, &id.to_le_bytes()),
+        Piece::Inline(bytes) | Piece::LaidOut(bytes) => out.extend_from_slice(bytes),
+        Piece::Stored(spot) => out.extend_from_slice(&spot.to_bytes()),
+        Piece::Reference(id) => out.extend_from_slice(&id.to_le_bytes()),
     }
+    end(at, out);
+}
+
+/// Appends a value that lies in the store, and keeps it there until the message is appended.
+pub(crate) fn put_stored(spot: Spot, kept: Guard, out: &mut Vec<u8>) {
+    put_piece(Piece::Stored(spot), out);
+    guard(kept);
 }
 
 /// Takes the next value off the front of `bytes`.
 pub(crate) fn take<T: Value>(bytes: &mut &[u8]) -> Result<T, Unreadable> {
     match take_piece(bytes)? {
-        Piece::Inline(bytes) => open_value(bytes),
+        Piece::Inline(own) => open_value(own, &Source::None),
+        Piece::LaidOut(all) => open_layout(&Source::copied(all)),
+        Piece::Stored(spot) => {
+            let mapped = Shelf::of_session(|shelf| shelf.read(spot)).map_err(Unreadable::Store)?;
+            open_layout(&Source::Mapped(mapped))
+        }
         Piece::Reference(_) => Err(Unreadable::Tag(REFERENCE)),
     }
 }
 
-/// The value whose own bytes these are.
-pub(crate) fn open_value<T: Value>(bytes: &[u8]) -> Result<T, Unreadable> {
-    let decode = || opening(|| value::decode(bytes));
+/// The value that is laid out in `source`.
+pub(crate) fn open_layout<T: Value>(source: &Source) -> Result<T, Unreadable> {
+    let own = layout::own(source.bytes()).ok_or(Unreadable::Short)?;
+    open_value(own, source)
+}
+
+/// The value whose own bytes these are, with its segments in `source`.
+pub(crate) fn open_value<T: Value>(own: &[u8], source: &Source) -> Result<T, Unreadable> {
+    struct Close(bool);
+    impl Drop for Close {
+        fn drop(&mut self) {
+            IS_OPEN.set(self.0);
+        }
+    }
+    let decode = || {
+        let _close = Close(IS_OPEN.replace(true));
+        layout::reading(source, || value::decode(own))
+    };
     let decoded = panics::catch(std::any::type_name::<T>(), 0, decode);
     Ok(decoded.map_err(Unreadable::Panicked)??)
 }
@@ -153,6 +266,8 @@ pub(crate) fn take_piece<'a>(bytes: &mut &'a [u8]) -> Result<Piece<'a>, Unreadab
     *bytes = rest;
     match tag {
         INLINE => Ok(Piece::Inline(value)),
+        LAID_OUT => Ok(Piece::LaidOut(value)),
+        STORED => Spot::of_bytes(value).map(Piece::Stored).ok_or(Unreadable::Short),
         REFERENCE => match value.try_into() {
             Ok(id) => Ok(Piece::Reference(u64::from_le_bytes(id))),
             Err(_) => Err(Unreadable::Short),
@@ -189,6 +304,21 @@ mod tests {
         pieces.iter().for_each(|piece| put_piece(*piece, &mut again));
         assert_eq!(again, bytes);
         assert_eq!(take::<u64>(&mut &bytes[..]).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_packed_leaves_no_trace() {
+        #[derive(Clone, serde::Deserialize)]
+        struct Stays;
+        impl serde::Serialize for Stays {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                panic!("stays where it is")
+            }
+        }
+        let mut bytes = vec![1, 2, 3];
+        let error = put(&(7, Stays), &mut bytes).unwrap_err().to_string();
+        assert!(error.contains("stays where it is"), "{error}");
+        assert_eq!(bytes, [1, 2, 3]);
     }
 
     proptest! {

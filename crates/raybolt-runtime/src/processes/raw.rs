@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raybolt_core::calls::owner::{Owner, Returns};
+use raybolt_store::Mapped;
 use raybolt_wire::Value;
 use raybolt_wire::work::Code;
 
@@ -13,14 +14,27 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Began, Ended, Job};
 use crate::object::{AnyObject, Lazy, Object, Stored};
 use crate::processes::inlet::Inlet;
-use crate::processes::parcel::{self, Piece};
+use crate::processes::layout::Source;
+use crate::processes::parcel::{self, Piece, Unpackable, Unreadable};
 use crate::processes::relay::Relay;
+use crate::processes::shelf::{Parked, Shelf, Spot};
 
 /// A value as bytes. The objects that it refers to live as long as it does.
 #[doc(hidden)]
 pub struct Encoded {
-    payload: Bytes,
+    payload: Payload,
     keeps: Vec<Arc<dyn AnyObject>>,
+}
+
+enum Payload {
+    /// Its own bytes.
+    Inline(Bytes),
+    /// Its own bytes and segments.
+    LaidOut(Arc<[u8]>),
+    /// The same in the store that this process has.
+    Parked(Arc<Parked>),
+    /// The same in the driver's store.
+    Mapped(Mapped),
 }
 
 /// The type of values that this process does not know.
@@ -35,6 +49,8 @@ pub(crate) struct RawJob {
     pub(crate) args: Bytes,
     /// The objects that stand for arguments, by the ids that the arguments name.
     pub(crate) needs: Vec<(u64, Arc<dyn AnyObject>)>,
+    /// The arguments that lie in the store.
+    pub(crate) stored: Vec<(Spot, Arc<Encoded>)>,
     /// Objects that are referred to inside the arguments.
     pub(crate) keeps: Vec<Arc<dyn AnyObject>>,
     pub(crate) returns: Vec<Arc<Object<Raw>>>,
@@ -44,33 +60,82 @@ pub(crate) struct RawJob {
 }
 
 impl Encoded {
-    /// A value's own bytes, and the objects that it refers to.
-    pub(crate) fn new(payload: Bytes, keeps: Vec<Arc<dyn AnyObject>>) -> Arc<Self> {
-        Arc::new(Encoded { payload, keeps })
+    /// What a message holds, and the objects that it refers to.
+    pub(crate) fn of(
+        piece: Piece<'_>,
+        keeps: Vec<Arc<dyn AnyObject>>,
+    ) -> std::result::Result<Arc<Self>, String> {
+        let payload = match piece {
+            Piece::Inline(own) => Payload::Inline(Bytes::copy_from_slice(own)),
+            Piece::LaidOut(all) => Payload::LaidOut(all.into()),
+            Piece::Stored(spot) => Shelf::of_session(|shelf| match shelf {
+                Shelf::Node(shelf) => shelf.adopt(spot).map(Payload::Parked),
+                Shelf::Worker(_) => shelf.read(spot).map(Payload::Mapped),
+            })?,
+            Piece::Reference(id) => return Err(format!("object {id:x} stands for a value")),
+        };
+        Ok(Arc::new(Encoded { payload, keeps }))
+    }
+
+    /// The value of what has none.
+    pub(crate) fn nothing() -> Arc<Self> {
+        Arc::new(Encoded { payload: Payload::Inline(Bytes::new()), keeps: Vec::new() })
+    }
+
+    /// A value that was stored here.
+    pub(crate) fn parked(parked: Arc<Parked>, keeps: Vec<Arc<dyn AnyObject>>) -> Arc<Self> {
+        Arc::new(Encoded { payload: Payload::Parked(parked), keeps })
     }
 
     /// The value.
     pub(crate) fn decode<T: Value>(&self) -> Result<T> {
-        parcel::open_value(&self.payload).map_err(|error| {
+        let decoded = match &self.payload {
+            Payload::Inline(own) => parcel::open_value(own, &Source::None),
+            Payload::LaidOut(all) => parcel::open_layout(&Source::Copied(all.clone())),
+            Payload::Mapped(mapped) => parcel::open_layout(&Source::Mapped(mapped.clone())),
+            Payload::Parked(parked) => match parked.read() {
+                Ok(mapped) => parcel::open_layout(&Source::Mapped(mapped)),
+                Err(error) => Err(Unreadable::Store(error.to_string())),
+            },
+        };
+        decoded.map_err(|error| {
             Error::new(Kind::Decode { task: "an object".into(), because: error.to_string() })
         })
     }
 
     /// Appends it for another process.
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) -> std::result::Result<(), Unpackable> {
         for keep in &self.keeps {
             parcel::note_any(keep.clone());
         }
-        parcel::put_piece(Piece::Inline(&self.payload), out);
+        match &self.payload {
+            Payload::Inline(own) => parcel::put_piece(Piece::Inline(own), out),
+            Payload::LaidOut(all) => parcel::put_piece(Piece::LaidOut(all), out),
+            Payload::Parked(parked) => {
+                let (spot, guard) = parked.spot()?;
+                parcel::put_stored(spot, guard, out);
+            }
+            Payload::Mapped(mapped) => {
+                let fill = &mut |into: &mut [u8]| raybolt_store::copy(into, mapped);
+                let (spot, guard) = Shelf::of_session(|shelf| shelf.write(mapped.len(), fill))?;
+                parcel::put_stored(spot, guard, out);
+            }
+        }
+        Ok(())
     }
 
     /// Whether it is better left as bytes until somebody wants it.
     pub(crate) fn is_large(&self) -> bool {
-        false
+        matches!(self.payload, Payload::Parked(_) | Payload::Mapped(_))
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.payload.len()
+        match &self.payload {
+            Payload::Inline(own) => own.len(),
+            Payload::LaidOut(all) => all.len(),
+            Payload::Parked(parked) => parked.bytes(),
+            Payload::Mapped(mapped) => mapped.len(),
+        }
     }
 }
 
@@ -81,6 +146,14 @@ impl Stored for Raw {
 
     fn decode(encoded: &Arc<Encoded>) -> Result<Lazy<Raw>> {
         Ok(Lazy::Encoded(encoded.clone()))
+    }
+}
+
+/// Why a value does not travel.
+pub(crate) fn unpackable(task: &str, error: &Unpackable) -> Error {
+    match error {
+        Unpackable::WouldWait => Error::new(Kind::WouldWait),
+        other => Error::new(Kind::Encode { task: task.into(), because: other.to_string() }),
     }
 }
 
@@ -114,18 +187,15 @@ impl RawJob {
             |because: String| Error::new(Kind::Decode { task: self.name.clone(), because });
         if self.relay.is_some() {
             for end in &self.returns {
-                end.arrived(Ok(Encoded::new(Bytes::new(), Vec::new())));
+                end.arrived(Ok(Encoded::nothing()));
             }
             return Ok(0);
         }
         let mut total = 0;
         for object in &self.returns {
             let piece = parcel::take_piece(&mut bytes);
-            let Piece::Inline(payload) = piece.map_err(|error| unreadable(error.to_string()))?
-            else {
-                return Err(unreadable("a reference stands for a value".into()));
-            };
-            let encoded = Encoded::new(Bytes::copy_from_slice(payload), keeps.clone());
+            let piece = piece.map_err(|error| unreadable(error.to_string()))?;
+            let encoded = Encoded::of(piece, keeps.clone()).map_err(unreadable)?;
             object.hold.set_size(encoded.bytes());
             total += encoded.bytes();
             object.arrived(Ok(encoded));
@@ -171,7 +241,13 @@ impl Job for RawJob {
             |because: String| Error::new(Kind::Decode { task: self.name.clone(), because });
         for piece in parcel::pieces(&self.args).map_err(|error| unreadable(error.to_string()))? {
             match piece {
-                Piece::Inline(_) => parcel::put_piece(piece, out),
+                Piece::Inline(_) | Piece::LaidOut(_) => parcel::put_piece(piece, out),
+                Piece::Stored(spot) => match self.stored.iter().find(|(at, _)| *at == spot) {
+                    Some((_, encoded)) => {
+                        encoded.put(out).map_err(|error| unpackable(&self.name, &error))?;
+                    }
+                    None => return Err(unreadable("an argument is not in the store".into())),
+                },
                 Piece::Reference(id) => match self.needs.iter().find(|(need, _)| *need == id) {
                     Some((_, need)) => need.pack(out)?,
                     None => return Err(unreadable(format!("no argument is object {id:x}"))),

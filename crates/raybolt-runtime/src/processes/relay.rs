@@ -25,7 +25,7 @@ use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel;
 use crate::processes::raw::Raw;
 use crate::processes::serve::Serving;
-use crate::session::Session;
+use crate::session::{Place, Session};
 
 /// The relays of a driver, by the id that the reader gave the stream.
 #[derive(Default)]
@@ -136,20 +136,17 @@ impl Relay {
         let object = session.store_raw(item.body, item.keeps)?;
         let message = ToWorker::Item { stream: self.id, index: item.index, object: object.id() };
         let mut frame = Vec::new();
-        let (appended, mut refs) = parcel::packing(|| {
+        let (appended, mut needs) = parcel::packing(|| {
             work::append(&mut frame, &message, FRAME_MAX, |out| object.pack(out))
         });
         appended.map_err(|error| match error {
             NotAppended::Body(error) => error,
             NotAppended::TooLong(too_long) => refused(too_long.to_string()),
         })?;
-        refs.push(object);
-        session.lend_objects(refs, reader.process); // RELAY-1
-        if reader.is_dead() {
-            session.act(|hub| hub.owner.process_lost(reader.process)); // Of `refs`, once more.
+        needs.refs.push(object); // RELAY-1
+        if let Place::Workers(node) = &session.place {
+            node.workers.send_parcel(session, reader, &frame, needs);
         }
-        reader.link.append(|out| out.extend_from_slice(&frame));
-        reader.link.flush();
         Ok(())
     }
 

@@ -30,7 +30,6 @@ use crate::actor::{ActorState, ActorView, AnyActor, CallView, RunningCall};
 use crate::clock::coarse_ms;
 use crate::error::{Error, Kind, Result};
 use crate::job::Ended;
-use crate::object::AnyObject;
 use crate::panics;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
@@ -195,7 +194,7 @@ impl Remote {
             core.is_moving = true;
         }
         let mut args = Vec::new();
-        let (packed, refs) = parcel::packing(|| {
+        let (packed, needs) = parcel::packing(|| {
             let pack = || self.construct.pack(&mut args);
             panics::catch(&self.name, 0, pack)
                 .map_err(|panicked| Error::new(Kind::Task(*panicked)))?
@@ -219,7 +218,7 @@ impl Remote {
             self.workers().start(wanted);
             let Some(process) = place else { return self.workers().fail_waiting(&self.session) };
             let worker = self.workers().worker(process);
-            if worker.is_some_and(|worker| self.move_in(&worker, code, &args, &refs)) {
+            if worker.is_some_and(|worker| self.move_in(&worker, code, &args, &needs)) {
                 return;
             }
             std::thread::yield_now(); // Lost meanwhile: the fleet knows in a moment.
@@ -232,7 +231,7 @@ impl Remote {
         worker: &Arc<Worker>,
         code: Code,
         args: &[u8],
-        refs: &[Arc<dyn AnyObject>],
+        needs: &parcel::Packed,
     ) -> bool {
         if !worker.take_actor(self) {
             return false;
@@ -260,7 +259,7 @@ impl Remote {
                 core.worker = Some(worker.clone());
                 core.is_sending = true; // REMOTE-1: calls go behind it.
                 drop(core);
-                self.lend(refs.to_vec(), worker);
+                self.lend(needs.clone(), worker);
                 worker.link.append(|out| out.extend_from_slice(&frame));
                 let mut core = self.lock();
                 if core.worker.as_ref().is_some_and(|home| Arc::ptr_eq(home, worker)) {
@@ -377,11 +376,11 @@ impl Remote {
         let mut frames = std::mem::take(&mut core.frames);
         loop {
             let Some(worker) = core.worker.clone() else { break };
-            let mut refs = Vec::new();
+            let mut needs = parcel::Packed::default();
             let mut unsent = Vec::new();
             while let Some(outgoing) = core.calls.send_next() {
                 match self.append_call(&mut frames, &outgoing) {
-                    Ok(()) => refs.extend(outgoing.job.call.packed().refs.iter().cloned()),
+                    Ok(()) => needs.add(outgoing.job.call.packed().needs.clone()),
                     Err(because) => unsent.push((outgoing.incarnation, outgoing.number, because)),
                 }
             }
@@ -401,7 +400,7 @@ impl Remote {
             }
             core.is_sending = true;
             drop(core);
-            self.lend(refs, &worker);
+            self.lend(needs, &worker);
             worker.link.append(|out| out.extend_from_slice(&frames));
             worker.link.flush();
             frames.clear();
@@ -417,13 +416,9 @@ impl Remote {
     }
 
     /// References go to a worker, with what is about to be sent.
-    fn lend(&self, refs: Vec<Arc<dyn AnyObject>>, worker: &Worker) {
-        if refs.is_empty() {
-            return;
-        }
-        self.session.lend_objects(refs, worker.process);
-        if worker.is_lost() {
-            self.session.act(|hub| hub.owner.process_lost(worker.process)); // Once more, of these.
+    fn lend(&self, needs: parcel::Packed, worker: &Worker) {
+        if !needs.is_empty() {
+            self.workers().lend(&self.session, worker, needs);
         }
     }
 

@@ -10,7 +10,7 @@ use raybolt_wire::work::MethodCode;
 
 use crate::args::{Arguments, Form};
 use crate::error::{Error, Kind, Result};
-use crate::job::{Ended, deliver, fail, refuse_late, settle};
+use crate::job::{Ended, fail, refuse_late, settle};
 use crate::method::{Method, call_name};
 use crate::object::AnyObject;
 use crate::options::TaskOptions;
@@ -18,7 +18,7 @@ use crate::output::{Cells, Output};
 use crate::panics;
 use crate::processes::code::{self, Foreign};
 use crate::processes::hosted::{CallShell, call_shell};
-use crate::processes::parcel::{self, Unreadable};
+use crate::processes::parcel;
 
 /// A call whose types are not known here.
 pub(crate) trait RemoteCall: Send + Sync {
@@ -46,8 +46,8 @@ pub(crate) trait RemoteCall: Send + Sync {
 #[derive(Default)]
 pub(crate) struct Packed {
     pub(crate) bytes: Vec<u8>,
-    /// The objects that they refer to.
-    pub(crate) refs: Vec<Arc<dyn AnyObject>>,
+    /// What they refer to, and what keeps it where it is.
+    pub(crate) needs: parcel::Packed,
 }
 
 /// A call with its types.
@@ -124,9 +124,9 @@ impl<X: Arguments, O: Output> RemoteCall for SentCall<X, O> {
     fn pack(&self) -> Result<()> {
         let mut bytes = Vec::new();
         let pack = || self.args.pack(self.name(), Form::Values, &mut bytes);
-        let (packed, refs) = parcel::packing(|| panics::catch(self.name(), 0, pack));
+        let (packed, needs) = parcel::packing(|| panics::catch(self.name(), 0, pack));
         packed.map_err(|panicked| Error::new(Kind::Task(*panicked)))??;
-        self.packed.get_or_init(|| Packed { bytes, refs });
+        self.packed.get_or_init(|| Packed { bytes, needs });
         Ok(())
     }
 
@@ -143,19 +143,13 @@ impl<X: Arguments, O: Output> RemoteCall for SentCall<X, O> {
 
     fn answered(&self, answer: Result<&[u8]>, keeps: Vec<Arc<dyn AnyObject>>) -> Ended {
         let name = self.name();
-        let unreadable = |error: Unreadable| {
-            Error::new(Kind::Decode { task: name.into(), because: error.to_string() })
-        };
-        let output = answer.and_then(|mut bytes| {
-            panics::catch(name, 0, || O::unpack(&mut bytes))
-                .map_err(|panicked| Error::new(Kind::Task(*panicked)))?
-                .map_err(unreadable)
+        let delivered = answer.and_then(|mut bytes| {
+            refuse_late(name, &self.options, &self.cells);
+            self.cells.arrived(name, &mut bytes, &keeps)
         });
         drop(keeps); // The values hold what they refer to themselves now.
-        let cells = self.cells.clone();
-        refuse_late(name, &self.options, &cells);
-        settle(name, 0, cells, |cells| match output {
-            Ok(output) => deliver(name, output, cells),
+        settle(name, 0, self.cells.clone(), |cells| match delivered {
+            Ok(bytes) => Ended::Success(bytes),
             Err(error) => match error.task_error() {
                 Some(failure) => fail(Box::new(failure.clone()), cells),
                 None => {

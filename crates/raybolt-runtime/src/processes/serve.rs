@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use raybolt_core::calls::owner::TaskKey;
 use raybolt_core::calls::scheduler::LeaseKey;
+use raybolt_store::ArenaView;
 use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
 use rustix::process::Signal;
 use slotmap::KeyData;
@@ -33,7 +34,7 @@ use crate::processes::hosted::{self, Hosts};
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::outlet::{Outlet, Outlets};
-use crate::processes::parcel;
+use crate::processes::parcel::{self, Packed};
 use crate::processes::poll::Poll;
 use crate::processes::upstream::Upstream;
 use crate::session::{Place, Session};
@@ -117,7 +118,7 @@ impl Reply {
         };
         // LINK-3: the user's code runs here, before the outbox is locked.
         let mut body = Vec::new();
-        let (packed, refs) = parcel::packing(|| pack(&mut body));
+        let (packed, Packed { refs, guards }) = parcel::packing(|| pack(&mut body));
         serving.link.append(|out| {
             let error = match packed {
                 Err(error) => error,
@@ -146,6 +147,7 @@ impl Reply {
             work::append(out, &message(Outcome::Failed, Vec::new()), FRAME_MAX, body)
                 .expect("an error is shorter than a frame");
         });
+        drop(guards); // The message is on its way: a slab may go back after it.
     }
 
     /// The task never ran.
@@ -278,6 +280,16 @@ impl Serving {
             ToWorker::EndActor { actor, incarnation, because } => {
                 self.hosts.end(actor, incarnation, because.as_deref());
             }
+            ToWorker::Arena { path, bytes } => match ArenaView::open(Path::new(&path), bytes) {
+                Ok(view) => {
+                    let _ = self.upstream().shelf.view.set(view); // Said once.
+                }
+                // Whoever needs it is told then.
+                Err(error) => {
+                    tracing::error!(target: "raybolt", "no store in this worker: {error}");
+                }
+            },
+            ToWorker::Slab { request, granted } => self.upstream().slab_came(request, granted),
         }
     }
 

@@ -15,6 +15,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use raybolt_core::ids::{Epoch, NodeId, ProcessId, SessionId};
+use raybolt_store::{Options, Store};
 use raybolt_wire::handshake::{Identity, Role};
 use raybolt_wire::knock::knock;
 use raybolt_wire::secret::Secret;
@@ -175,6 +176,23 @@ pub(crate) fn serve(invitation: &Invitation) -> ! {
         serve::serve(stream, &Serve { process: process.0, threads: *threads, dir, blackbox });
     let Err(error) = served;
     farewell(&error.to_string())
+}
+
+/// The share of the machine's memory that the store may take if nobody says otherwise.
+const STORE_SHARE: u64 = 3;
+
+/// And no more than this, however much the machine has.
+const STORE_MAX: u64 = 128 << 30;
+
+/// The store of a session over processes: of so many bytes, or else a third of what there is.
+pub(crate) fn store(bytes: Option<usize>, spill_dir: Option<PathBuf>) -> std::io::Result<Store> {
+    let share = || (crate::machine::memory_limit() / STORE_SHARE).min(STORE_MAX);
+    let capacity = bytes.map_or_else(share, |bytes| bytes as u64);
+    let of_environment = || std::env::var_os("RAYBOLT_SPILL_DIR").map(PathBuf::from);
+    let root = spill_dir.or_else(of_environment).unwrap_or_else(std::env::temp_dir);
+    let mut options = Options::new(capacity);
+    options.spill_dir = Some(root);
+    Store::open(options)
 }
 
 /// Who takes part in a session on one machine.

@@ -15,10 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
-use bytes::Bytes;
 use raybolt_core::calls::scheduler::{Demand, LeaseKey};
 use raybolt_wire::Value;
-use raybolt_wire::work::{self, Outcome, Submit, ToDriver};
+use raybolt_wire::work::{self, Outcome, SlabGranted, Submit, ToDriver};
 use slotmap::Key;
 
 use crate::args::{Arguments, Form};
@@ -32,11 +31,13 @@ use crate::output::{Cells, Output};
 use crate::processes::inlet::{Inlet, Item, Supplier};
 use crate::processes::leader::Leader;
 use crate::processes::link::FRAME_MAX;
-use crate::processes::parcel::{self, Piece};
+use crate::processes::parcel::{self, Packed};
 use crate::processes::raw::Encoded;
 use crate::processes::relay::AtDriver;
 use crate::processes::serve::Serving;
-use crate::session::Session;
+use crate::processes::shelf::WorkerShelf;
+use crate::session::{self, Session};
+use crate::slot::Slot;
 
 /// A worker's way to its driver.
 pub(crate) struct Upstream {
@@ -47,7 +48,12 @@ pub(crate) struct Upstream {
     known: Mutex<HashMap<u64, Known>>,
     /// Streams that are read here, until their end has come.
     streams: Mutex<HashMap<u64, Arc<dyn Inlet>>>,
+    pub(crate) shelf: WorkerShelf,
+    /// Slabs that were asked for.
+    slabs: Mutex<HashMap<u64, Arc<Slot<Granted>>>>,
 }
+
+type Granted = std::result::Result<SlabGranted, String>;
 
 /// An object of the driver that this process has handles to.
 #[derive(Default)]
@@ -70,6 +76,8 @@ impl Upstream {
             named: AtomicU64::new(0),
             known: Mutex::default(),
             streams: Mutex::default(),
+            shelf: WorkerShelf::default(),
+            slabs: Mutex::default(),
         }
     }
 
@@ -95,7 +103,7 @@ impl Upstream {
         let code = code_of::<A, O>(function, run)?;
         let name = set.and_then(|set| set.name.as_deref());
         let mut body = Vec::new();
-        let (packed, refs) = parcel::packing(|| {
+        let (packed, Packed { refs, guards }) = parcel::packing(|| {
             args.pack(name.unwrap_or(function.name()), Form::References, &mut body)
         });
         packed?;
@@ -129,21 +137,30 @@ impl Upstream {
             }),
             &body,
         );
+        drop(guards);
         Ok(())
     }
 
     /// Stores a value with the driver; this process keeps its own.
     pub(crate) fn put<T: Value>(&self, session: &Session, value: T) -> Result<ObjectRef<T>> {
         let mut body = Vec::new();
-        let (packed, refs) = parcel::packing(|| parcel::put(&value, &mut body));
+        let (packed, needs) = parcel::packing(|| parcel::put(&value, &mut body));
+        let Packed { refs, guards } = needs;
         packed.map_err(|error| {
             Error::new(Kind::Encode { task: "put".into(), because: error.to_string() })
         })?;
         let id = self.name();
-        let object = ObjectRef::here(session.epoch, id, value);
+        // What lies in the store need not lie here too.
+        let is_stored = !guards.is_empty();
+        let object = match is_stored {
+            true => ObjectRef::pending(session.epoch),
+            false => ObjectRef::here(session.epoch, id, value),
+        };
+        object.0.hold.set_id(id);
         self.know(id, &object.0);
         let refs = refs.iter().map(|object| object.id()).collect();
         self.send(&ToDriver::Put { object: id, refs }, &body);
+        drop(guards);
         Ok(object)
     }
 
@@ -185,10 +202,7 @@ impl Upstream {
                 }
             }
         }
-        self.append(&ToDriver::Released { object: id }, &[]);
-        if context::current().is_none() {
-            self.serving.link.flush(); // Within a task it goes with the task's answer.
-        }
+        self.say(&ToDriver::Released { object: id });
     }
 
     /// Nobody wants what the task that makes this object would return.
@@ -230,6 +244,36 @@ impl Upstream {
         inlet.yielded(session, item, &way_back);
     }
 
+    /// Asks for room in the store.
+    pub(crate) fn want_slab(&self, bytes: u64) -> Granted {
+        let (request, slot) = (self.name(), Arc::new(Slot::new()));
+        self.slabs().insert(request, slot.clone());
+        self.send(&ToDriver::SlabWanted { request, bytes }, &[]);
+        let granted = session::with(|session| {
+            session.blocking(|| session.wait_for_slot(&slot, None).cloned())
+        });
+        granted.ok().flatten().unwrap_or_else(|| Err("the session ended".into()))
+    }
+
+    pub(crate) fn slab_came(&self, request: u64, granted: Granted) {
+        if let Some(slot) = self.slabs().remove(&request) {
+            let first = slot.set(granted).is_ok();
+            debug_assert!(first, "a request is answered once");
+        }
+    }
+
+    fn slabs(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot<Granted>>>> {
+        self.slabs.lock().expect("no thread panics with this lock")
+    }
+
+    /// Says something that nobody waits for.
+    pub(crate) fn say(&self, message: &ToDriver) {
+        self.append(message, &[]);
+        if context::current().is_none() {
+            self.serving.link.flush(); // Within a task it goes with the task's answer.
+        }
+    }
+
     /// Runs `wait`, during which the CPU of a lease is free.
     pub(crate) fn blocking<R>(&self, lease: LeaseKey, wait: impl FnOnce() -> R) -> R {
         let lease = lease.data().as_ffi();
@@ -249,7 +293,7 @@ impl Upstream {
         known.entry(id).or_default().handles.push(Arc::downgrade(&handle));
     }
 
-    fn name(&self) -> u64 {
+    pub(crate) fn name(&self) -> u64 {
         1 << 63 | self.process << 40 | self.named.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -285,8 +329,7 @@ fn value(id: u64, outcome: Outcome, mut body: &[u8]) -> Result<Arc<Encoded>> {
         |because: String| Error::new(Kind::Decode { task: format!("object {id:x}"), because });
     match outcome {
         Outcome::Returned => match parcel::take_piece(&mut body) {
-            Ok(Piece::Inline(bytes)) => Ok(Encoded::new(Bytes::copy_from_slice(bytes), Vec::new())),
-            Ok(Piece::Reference(_)) => Err(unreadable("a reference stands for a value".into())),
+            Ok(piece) => Encoded::of(piece, Vec::new()).map_err(unreadable),
             Err(error) => Err(unreadable(error.to_string())),
         },
         Outcome::Failed => {

@@ -75,6 +75,15 @@ fn to_worker() -> Vec<(&'static str, ToWorker, &'static [u8])> {
             ToWorker::EndActor { actor: 3, incarnation: 1, because: Some("killed".into()) },
             b"",
         ),
+        ("arena", ToWorker::Arena { path: "/proc/7/fd/9".into(), bytes: 1 << 30 }, b""),
+        (
+            "slab",
+            ToWorker::Slab {
+                request: 1 << 63 | 2 << 40 | 4,
+                granted: Ok(SlabGranted { slab: 6, offset: 4_096, bytes: 8 << 20 }),
+            },
+            b"",
+        ),
     ]
 }
 
@@ -133,6 +142,13 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
             ToDriver::ActorEnded { actor: 3, incarnation: 1, because: "killed".into() },
             b"error",
         ),
+        (
+            "slab_wanted",
+            ToDriver::SlabWanted { request: 1 << 63 | 2 << 40 | 4, bytes: 8 << 20 },
+            b"",
+        ),
+        ("slab_returned", ToDriver::SlabReturned { slab: 6 }, b""),
+        ("unpinned", ToDriver::Unpinned { key: 12 }, b""),
     ]
 }
 

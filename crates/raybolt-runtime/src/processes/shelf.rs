@@ -1,0 +1,417 @@
+//! The store, as values on their way use it: the driver has it, workers map it.
+//!
+//! # Words
+//! A *spot* says where a layout lies. The driver's *parked* values are objects of its store, which go when
+//! the last reference to them does. A worker writes into *slabs* that it was lent.
+//!
+//! # Protocol
+//! 1. The driver pins what it sends for the worker that gets it; the worker says `Unpinned` when nobody
+//!    there reads it any more.
+//! 2. A worker asks for a slab (`SlabWanted`), writes several values into it, and names each in the message
+//!    that carries it; the driver seals it then. When no message can follow the worker says `SlabReturned`.
+//!
+//! # Invariants
+//! - **SHELF-1 (room for answers).** What is pinned for workers is at most half of the store, or one value:
+//!   there is always room for what they return.
+//! - **SHELF-2 (never on the way).** Whoever reads the links does not wait for room or for the disk.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use raybolt_core::ids::ProcessId;
+use raybolt_store::{ArenaView, Key, Mapped, Region, Slab, Store, Ticket};
+use raybolt_wire::Value;
+use raybolt_wire::work::{SlabGranted, ToDriver};
+
+use crate::error::{Error, Kind, Result};
+use crate::object::ObjectRef;
+use crate::processes::parcel::{self, Packed};
+use crate::processes::raw::{Encoded, unpackable};
+use crate::processes::upstream::Upstream;
+use crate::session::{self, Place, Session};
+
+/// How much a slab for many values has.
+const SLAB_BYTES: u64 = 8 << 20;
+/// What is longer gets a slab of its own.
+const SHARED_MAX: u64 = SLAB_BYTES / 8;
+/// How long room is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a layout lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    key: Key,
+    /// The slab in which a worker wrote it; 0 if it is the driver's.
+    slab: Ticket,
+    region: Region,
+}
+
+/// The store of this process's session.
+#[derive(Clone, Copy)]
+pub(crate) enum Shelf<'a> {
+    Node(&'a NodeShelf),
+    Worker(&'a Upstream),
+}
+
+/// The driver's side.
+pub(crate) struct NodeShelf {
+    store: Store,
+    next: AtomicU64,
+    /// Something was unpinned.
+    unpinned: (Mutex<()>, Condvar),
+}
+
+/// A value in the store, as long as somebody wants it.
+pub(crate) struct Parked {
+    store: Store,
+    key: Key,
+    bytes: u64,
+}
+
+/// Keeps a value where it is until the message that names it was appended.
+#[derive(Clone)]
+pub(crate) enum Guard {
+    /// The driver reads it itself meanwhile; after that whoever it was pinned for does.
+    Pin { key: Key, _mapped: Mapped, parked: Arc<Parked> },
+    /// The slab is not given back before.
+    Slab { _lent: Arc<LentSlab> },
+}
+
+/// The worker's side.
+#[derive(Default)]
+pub(crate) struct WorkerShelf {
+    pub(crate) view: std::sync::OnceLock<ArenaView>,
+    current: Mutex<Option<Arc<LentSlab>>>,
+}
+
+/// A slab in a worker; returned when the last value in it is on its way.
+pub(crate) struct LentSlab {
+    ticket: Ticket,
+    slab: Slab,
+}
+
+/// Why a value is not in the store, or does not come out.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum ShelfError {
+    /// It would take a wait, which this thread may not do.
+    #[error("it would have to wait for the store")]
+    WouldWait,
+    #[error("{0}")]
+    Failed(String),
+}
+
+thread_local! {
+    static MAY_WAIT: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Runs `run`, which does not wait for the store: what would fails (SHELF-2).
+pub(crate) fn without_waiting<R>(run: impl FnOnce() -> R) -> R {
+    let before = MAY_WAIT.replace(false);
+    let result = run();
+    MAY_WAIT.set(before);
+    result
+}
+
+impl Spot {
+    const BYTES: usize = 32;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let words = [self.key.0, self.slab.0, self.region.offset, self.region.bytes];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let word = |at: usize| {
+            let word = bytes[at..].first_chunk().expect("four words are 32 bytes");
+            u64::from_le_bytes(*word)
+        };
+        let region = Region { offset: word(16), bytes: word(24) };
+        Some(Spot { key: Key(word(0)), slab: Ticket(word(8)), region })
+    }
+
+    /// The worker that chose the key; see [`upstream`](super::upstream).
+    fn writer(&self) -> ProcessId {
+        ProcessId(self.key.0 >> 40 & 0x7f_ffff)
+    }
+}
+
+impl Shelf<'_> {
+    /// Uses the store of the session of this process.
+    pub(crate) fn of_session<R, E: From<String>>(
+        with: impl FnOnce(Shelf<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let none = |because: &str| E::from(because.to_owned());
+        session::with(|session| match &session.place {
+            Place::Workers(node) => with(Shelf::Node(&node.shelf)),
+            Place::Driver(upstream) => with(Shelf::Worker(upstream)),
+            Place::Here => Err(none("a session in one process has no store")),
+        })
+        .unwrap_or_else(|error| Err(none(&error.to_string())))
+    }
+
+    /// Writes a layout of so many bytes, with `fill`.
+    pub(crate) fn write(
+        self,
+        bytes: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(Spot, Guard), ShelfError> {
+        match self {
+            Shelf::Node(shelf) => {
+                let parked = shelf.park(bytes, fill)?;
+                parked.spot()
+            }
+            Shelf::Worker(upstream) => upstream.write(bytes as u64, fill),
+        }
+    }
+
+    /// The layout at a spot that came in a message.
+    pub(crate) fn read(self, spot: Spot) -> Result<Mapped, String> {
+        match self {
+            Shelf::Node(shelf) => shelf.adopt(spot)?.read().map_err(|error| error.to_string()),
+            Shelf::Worker(upstream) => upstream.map(spot),
+        }
+    }
+}
+
+impl NodeShelf {
+    pub(crate) fn new(store: Store) -> Self {
+        NodeShelf { store, next: AtomicU64::new(1), unpinned: Default::default() }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Stores a layout.
+    pub(crate) fn park(
+        &self,
+        bytes: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<Arc<Parked>, ShelfError> {
+        let key = Key(self.next.fetch_add(1, Ordering::Relaxed));
+        let patience = if MAY_WAIT.get() { PATIENCE } else { Duration::ZERO };
+        let created = self.store.create_by(key, bytes as u64, Instant::now() + patience);
+        let failed = |error: String| match MAY_WAIT.get() {
+            false if bytes as u64 <= self.store.capacity_bytes() => ShelfError::WouldWait,
+            _ => ShelfError::Failed(error),
+        };
+        let mut writer = created.map_err(|error| failed(error.to_string()))?;
+        fill(&mut writer);
+        writer.seal().map_err(|error| ShelfError::Failed(error.to_string()))?;
+        Ok(Arc::new(Parked { store: self.store.clone(), key, bytes: bytes as u64 }))
+    }
+
+    /// Stores a value of this process.
+    pub(crate) fn put<T: Value>(&self, session: &Arc<Session>, value: &T) -> Result<ObjectRef<T>> {
+        let mut piece = Vec::new();
+        let (packed, Packed { refs, guards }) = parcel::packing(|| parcel::put(value, &mut piece));
+        packed.map_err(|error| unpackable("put", &error))?;
+        let encoded = match guards.into_iter().next() {
+            Some(Guard::Pin { parked, .. }) => Encoded::parked(parked, refs),
+            _ => {
+                let piece = parcel::take_piece(&mut &piece[..]);
+                let piece = piece.map_err(|error| error.to_string());
+                piece
+                    .and_then(|piece| Encoded::of(piece, refs))
+                    .map_err(|because| Error::new(Kind::Decode { task: "put".into(), because }))?
+            }
+        };
+        Ok(ObjectRef::encoded(session, encoded))
+    }
+
+    /// Takes over what a worker wrote.
+    pub(crate) fn adopt(&self, spot: Spot) -> Result<Arc<Parked>, String> {
+        let Spot { key, slab, region } = spot;
+        let sealed = self.store.sealed_in_slab(spot.writer(), slab, key, region);
+        sealed.map_err(|error| error.to_string())?;
+        Ok(Arc::new(Parked { store: self.store.clone(), key, bytes: region.bytes }))
+    }
+
+    /// What `guards` keep goes to a worker.
+    pub(crate) fn pin_for(&self, process: ProcessId, guards: &[Guard]) {
+        for guard in guards {
+            if let Guard::Pin { key, .. } = guard {
+                // Pinned at once, for we have a pin; a process that is lost needs none.
+                let _ = self.store.try_pin_for(process, *key);
+            }
+        }
+    }
+
+    pub(crate) fn unpinned(&self, process: ProcessId, key: u64) {
+        self.store.unpin_for(process, Key(key));
+        self.room_came();
+    }
+
+    pub(crate) fn process_lost(&self, process: ProcessId) {
+        self.store.process_lost(process);
+        self.room_came();
+    }
+
+    fn room_came(&self) {
+        drop(self.unpinned.0.lock().expect("no thread panics with this lock"));
+        self.unpinned.1.notify_all();
+    }
+
+    /// SHELF-1: waits until so much more may be pinned, if this thread may wait.
+    fn wait_for_pins(&self, bytes: u64) -> Result<(), ShelfError> {
+        let fits = || {
+            let pinned = self.store.usage().pinned_bytes;
+            pinned == 0 || pinned + bytes <= self.store.capacity_bytes() / 2
+        };
+        if fits() {
+            return Ok(());
+        }
+        if !MAY_WAIT.get() {
+            return Err(ShelfError::WouldWait);
+        }
+        let lock = self.unpinned.0.lock().expect("no thread panics with this lock");
+        let waited = self.unpinned.1.wait_timeout_while(lock, PATIENCE, |()| !fits());
+        let (lock, outcome) = waited.expect("no thread panics with this lock");
+        drop(lock);
+        if outcome.timed_out() {
+            let usage = self.store.usage();
+            return Err(ShelfError::Failed(format!(
+                "{bytes} bytes could not be lent to a worker within {PATIENCE:?}: {} of {} bytes of the store are being read (`object_store_memory`)",
+                usage.pinned_bytes, usage.capacity_bytes
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Parked {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// Reads it where it lies; waits until it is back from the disk.
+    pub(crate) fn read(&self) -> Result<Mapped, ShelfError> {
+        self.store.pin(self.key).map_err(|error| ShelfError::Failed(error.to_string()))
+    }
+
+    /// Where it lies, as long as the guard keeps it there.
+    pub(crate) fn spot(self: &Arc<Self>) -> Result<(Spot, Guard), ShelfError> {
+        session::with(|session| match &session.place {
+            Place::Workers(node) => node.shelf.wait_for_pins(self.bytes),
+            Place::Here | Place::Driver(_) => Ok(()),
+        })
+        .map_err(|error| ShelfError::Failed(error.to_string()))??;
+        if !MAY_WAIT.get() && !self.is_here() {
+            return Err(ShelfError::WouldWait);
+        }
+        let mapped = self.read()?;
+        let spot = Spot { key: self.key, slab: Ticket(0), region: mapped.region() };
+        let (key, parked) = (self.key, self.clone());
+        Ok((spot, Guard::Pin { key, _mapped: mapped, parked }))
+    }
+
+    fn is_here(&self) -> bool {
+        let nobody = ProcessId(0);
+        match self.store.try_pin_for(nobody, self.key) {
+            raybolt_store::PinFor::Pinned(_) => self.store.unpin_for(nobody, self.key),
+            raybolt_store::PinFor::OnDisk | raybolt_store::PinFor::Unknown => false,
+        }
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.store.release(self.key);
+    }
+}
+
+impl Upstream {
+    fn write(
+        &self,
+        bytes: u64,
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(Spot, Guard), ShelfError> {
+        let failed = |error: std::io::Error| ShelfError::Failed(error.to_string());
+        loop {
+            let slab = self.slab_for(bytes)?;
+            let Some(mut part) = slab.slab.take(bytes).map_err(failed)? else {
+                self.retire(&slab); // Full: those who wrote in it keep it until they are done.
+                continue;
+            };
+            fill(&mut part);
+            let spot = Spot { key: Key(self.name()), slab: slab.ticket, region: part.seal() };
+            return Ok((spot, Guard::Slab { _lent: slab }));
+        }
+    }
+
+    fn slab_for(&self, bytes: u64) -> Result<Arc<LentSlab>, ShelfError> {
+        if bytes > SHARED_MAX {
+            return self.ask_for_slab(bytes);
+        }
+        let current = || self.shelf.current.lock().expect("no thread panics with this lock");
+        if let Some(slab) = &*current() {
+            return Ok(slab.clone());
+        }
+        let slab = self.ask_for_slab(SLAB_BYTES)?;
+        // Somebody else may have come first; then his goes back when he is done with it.
+        *current() = Some(slab.clone());
+        Ok(slab)
+    }
+
+    fn retire(&self, slab: &Arc<LentSlab>) {
+        let mut current = self.shelf.current.lock().expect("no thread panics with this lock");
+        let retired = current.take_if(|current| Arc::ptr_eq(current, slab));
+        drop(current);
+        drop(retired);
+    }
+
+    fn ask_for_slab(&self, bytes: u64) -> Result<Arc<LentSlab>, ShelfError> {
+        if !MAY_WAIT.get() {
+            return Err(ShelfError::WouldWait);
+        }
+        let SlabGranted { slab: ticket, offset, bytes } =
+            self.want_slab(bytes).map_err(ShelfError::Failed)?;
+        let view = self.view().map_err(ShelfError::Failed)?;
+        let slab = view.slab(Region { offset, bytes });
+        let slab = slab.map_err(|error| ShelfError::Failed(error.to_string()))?;
+        Ok(Arc::new(LentSlab { ticket: Ticket(ticket), slab }))
+    }
+
+    fn map(&self, spot: Spot) -> Result<Mapped, String> {
+        let key = spot.key.0;
+        let unpin = move || {
+            // Without a session the driver is gone.
+            let _ = session::with(|session| {
+                if let Place::Driver(upstream) = &session.place {
+                    upstream.say(&ToDriver::Unpinned { key });
+                }
+            });
+        };
+        let mapped = self.view()?.mapped(spot.region, unpin);
+        mapped.ok_or_else(|| format!("the store has no {}", spot.region))
+    }
+
+    fn view(&self) -> Result<&ArenaView, String> {
+        self.shelf.view.get().ok_or_else(|| "this worker has no store".into())
+    }
+}
+
+impl Drop for LentSlab {
+    fn drop(&mut self) {
+        let slab = self.ticket.0;
+        // Without a session the driver is gone.
+        let _ = session::with(|session| {
+            if let Place::Driver(upstream) = &session.place {
+                upstream.say(&ToDriver::SlabReturned { slab });
+            }
+        });
+    }
+}
+
+impl From<String> for ShelfError {
+    fn from(because: String) -> Self {
+        ShelfError::Failed(because)
+    }
+}
