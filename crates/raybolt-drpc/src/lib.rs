@@ -11,6 +11,7 @@
 //! 3. The server hands each result to the [`Pending`] that waits for it.
 
 mod builder;
+mod elsewhere;
 mod endpoint;
 mod linear;
 pub mod local;

@@ -1,13 +1,15 @@
 //! [`LocalDrpc`]: a DRPC server without ports, and the caller's side of it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raybolt_core::drpc::{self, Ask, DrpcError, FunctionStats, Terms, Wants};
 use raybolt_core::ids::RequestId;
+use raybolt_runtime::session::is_worker;
 
+use crate::elsewhere;
 use crate::pending::{Call, Pending, Reply};
 use crate::server::{Client, Machine, Server};
 use crate::stream::{Parts, Queue};
@@ -38,6 +40,9 @@ impl Default for Options {
         }
     }
 }
+
+/// Looked up once: calls are frequent.
+static IS_WORKER: LazyLock<bool> = LazyLock::new(is_worker);
 
 /// A longer limit is as good as none; clocks overflow with the longest ones.
 const LIMIT_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -77,6 +82,9 @@ pub struct Stats {
 
 /// A DRPC server in this process. Clones are handles to the same one.
 ///
+/// In a worker process it stands for the servers of the driver's process: a task may call what a topology
+/// there serves. Streamed results stay in the driver.
+///
 /// ```
 /// use raybolt_drpc::{DrpcError, LocalDrpc};
 ///
@@ -107,7 +115,9 @@ impl LocalDrpc {
         let Options { waiting_max, deliveries_max, .. } = options;
         let grace = Duration::ZERO; // A topology in this process does not come back by itself.
         let server = Server::new(drpc::Options { waiting_max, deliveries_max, grace });
-        LocalDrpc { server, options }
+        let drpc = LocalDrpc { server, options };
+        elsewhere::offer(&drpc);
+        drpc
     }
 
     /// Calls `function` and waits for its result.
@@ -171,8 +181,12 @@ impl LocalDrpc {
         args: impl Into<Bytes>,
         options: CallOptions,
     ) -> Pending<T> {
+        let args = args.into();
+        if *IS_WORKER {
+            return elsewhere::submit(function, args, options.deadline);
+        }
         let call = Arc::new(Call::new());
-        match self.ask(function, Client::One(call.clone()), args.into(), &options) {
+        match self.ask(function, Client::One(call.clone()), args, &options) {
             Ok(request) => Pending::accepted(call, self.server.clone(), request, function),
             Err(error) => Pending::refused(error),
         }
@@ -253,6 +267,25 @@ impl LocalDrpc {
         let deadline = now + limit;
         let ask = Ask { client, args, deadline, wants };
         self.server.request(deadline, |broker| broker.requested(now, function, ask))
+    }
+}
+
+/// What keeps no server alive.
+#[derive(Clone)]
+pub(crate) struct WeakDrpc {
+    server: Weak<Server>,
+    options: Options,
+}
+
+impl LocalDrpc {
+    pub(crate) fn downgrade(&self) -> WeakDrpc {
+        WeakDrpc { server: Arc::downgrade(&self.server), options: self.options.clone() }
+    }
+}
+
+impl WeakDrpc {
+    pub(crate) fn upgrade(&self) -> Option<LocalDrpc> {
+        Some(LocalDrpc { server: self.server.upgrade()?, options: self.options.clone() })
     }
 }
 

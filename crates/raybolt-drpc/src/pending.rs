@@ -80,7 +80,8 @@ pub struct Pending<T> {
 }
 
 struct Origin {
-    server: Arc<Server>,
+    /// None if it is in another process.
+    server: Option<Arc<Server>>,
     request: RequestId,
     function: Box<str>,
 }
@@ -92,7 +93,13 @@ impl<T> Pending<T> {
         request: RequestId,
         function: &str,
     ) -> Self {
-        let origin = Origin { server, request, function: function.into() };
+        let origin = Origin { server: Some(server), request, function: function.into() };
+        Pending { call: Some(call), origin: Some(origin), watched: None, reply: PhantomData }
+    }
+
+    /// A request at a server of another process.
+    pub(crate) fn elsewhere(call: Arc<Call>, function: &str) -> Self {
+        let origin = Origin { server: None, request: RequestId(0), function: function.into() };
         Pending { call: Some(call), origin: Some(origin), watched: None, reply: PhantomData }
     }
 
@@ -177,7 +184,7 @@ impl<T> Drop for Pending<T> {
         if self.is_done() {
             return;
         }
-        if let Some(Origin { server, request, .. }) = &self.origin {
+        if let Some(Origin { server: Some(server), request, .. }) = &self.origin {
             server.event(|broker| broker.cancelled(*request));
         }
     }

@@ -137,6 +137,7 @@ impl<'de, T: Deserialize<'de> + Send + Sync + 'static> Deserialize<'de> for Arra
             Form::Elements(elements) => Ok(Self::from(elements)),
             Form::Segment(index) => match layout::found(index) {
                 Some(Numbers::Own(elements)) => Ok(Self::from(elements)),
+                Some(Numbers::Shared(elements)) => Ok(Array(Elements::Own(elements))),
                 Some(Numbers::View(view)) => Ok(Array(Elements::View(view))),
                 None => Err(de::Error::custom(format_args!("there is no segment {index}"))),
             },

@@ -471,3 +471,23 @@ fn stop<T: Value>(object: &ObjectRef<T>, by_force: bool) -> Result<()> {
         });
     })
 }
+
+/// In a worker process: has its driver's process run `work` on `input`, and calls `then` with what it
+/// returns, on whatever thread it arrives; says false, and does nothing, anywhere else.
+///
+/// This is how what lives in the driver's process (a server, a cluster) is reached from tasks.
+#[doc(hidden)]
+pub fn in_driver(
+    work: fn(&[u8]) -> Vec<u8>,
+    input: impl FnOnce() -> Vec<u8>,
+    then: impl FnOnce(Result<Vec<u8>>) + Send + 'static,
+) -> bool {
+    session::with(|session| match &session.place {
+        Place::Driver(upstream) => {
+            upstream.ask(session.epoch, work, &input(), then);
+            true
+        }
+        Place::Here | Place::Workers(_) => false,
+    })
+    .unwrap_or(false)
+}

@@ -324,6 +324,13 @@ pub enum ToDriver {
         /// Which.
         key: u64,
     },
+    /// Something has to be done where the driver is; what it works on is the body. The answer is a `Value`.
+    Ask {
+        /// The id that the worker chose for the answer.
+        object: u64,
+        /// What is to be done.
+        code: Offset,
+    },
 }
 
 /// A placement group of the driver's, and where in it.

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use raybolt_core::calls::owner::{Submit as Owned, Target};
 use raybolt_core::calls::scheduler::{Demand, Within};
-use raybolt_wire::work::{self, NotAppended, Outcome, SlabGranted, Submit, ToWorker};
+use raybolt_wire::work::{self, NotAppended, Offset, Outcome, SlabGranted, Submit, ToWorker};
 
 use crate::error::{Error, Kind, Result};
 use crate::group::Membership;
 use crate::job::Job;
-use crate::object::{AnyObject, Hold, Object};
+use crate::object::{AnyObject, Hold, Lazy, Object};
+use crate::panics;
 use crate::pool::Runnable;
+use crate::processes::code;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel::{self, Piece};
@@ -124,6 +126,21 @@ impl Workers {
         drop(replaced);
     }
 
+    /// A worker has something to be done here.
+    pub(crate) fn asked(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        worker: &Arc<Worker>,
+        object: u64,
+        code: Offset,
+        body: &[u8],
+    ) {
+        let (workers, session, worker) = (self.clone(), session.clone(), worker.clone());
+        let input = body.to_vec();
+        let pool = session.pool.clone();
+        pool.schedule(Arc::new(Asked { workers, session, worker, object, code, input }));
+    }
+
     /// A worker asks for room in the store.
     pub(crate) fn slab_wanted(
         self: &Arc<Self>,
@@ -223,6 +240,35 @@ impl Workers {
                 .expect("an error is shorter than a frame");
         }
         self.send_parcel(session, worker, &frame, needs);
+    }
+}
+
+/// Something that a worker wants to be done here; it may wait, so it has a thread of the pool.
+struct Asked {
+    workers: Arc<Workers>,
+    session: Arc<Session>,
+    worker: Arc<Worker>,
+    object: u64,
+    code: Offset,
+    input: Vec<u8>,
+}
+
+impl Runnable for Asked {
+    fn run(self: Arc<Self>) {
+        let Asked { workers, session, worker, object, code, input } = &*self;
+        // SAFETY: `Upstream::ask` in a worker, which runs this very file, named a function of this type.
+        let work = unsafe { code::function::<fn(&[u8]) -> Vec<u8>>(*code) };
+        let done = work.map_err(|foreign| Error::new(Kind::Invalid(foreign.to_string()))).and_then(
+            |work| {
+                panics::catch("work for a worker", 0, || work(input))
+                    .map_err(|panicked| Error::new(Kind::Task(*panicked)))
+            },
+        );
+        let answer = done.map(|output| {
+            let slot = Slot::ready(Ok(Lazy::Here(output)));
+            Arc::new(Object { hold: Hold::new(0), slot }) as Arc<dyn AnyObject>
+        });
+        workers.send_value(session, worker, *object, answer, true);
     }
 }
 

@@ -14,7 +14,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use raybolt_store::{ALIGN, Mapped};
@@ -25,7 +25,15 @@ const NUMBER: usize = 4;
 const ENTRY: usize = 16;
 
 /// A run of numbers, as bytes, kept by whoever has them.
-pub(crate) struct Segment(Arc<dyn AsRef<[u8]> + Send + Sync>);
+pub(crate) struct Segment {
+    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// The `Vec` that they are in, if they are.
+    original: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// What the segments of a value were copied from: whoever reads the value in the process that wrote it gets
+/// that, as long as it is there, and two copies need not be.
+pub(crate) type Originals = Arc<[Weak<dyn Any + Send + Sync>]>;
 
 /// Where the segments of a value are read.
 #[derive(Clone)]
@@ -36,6 +44,8 @@ pub(crate) enum Source {
     Copied(Arc<[u8]>),
     /// In the store.
     Mapped(Mapped),
+    /// In the store, whose process wrote them.
+    Written(Mapped, Originals),
 }
 
 /// Numbers that lie in the store.
@@ -44,6 +54,7 @@ pub(crate) struct View<T>(Mapped, fn(&Mapped) -> &[T]);
 /// Where the numbers of an array are.
 pub(crate) enum Numbers<T> {
     Own(Vec<T>),
+    Shared(Arc<Vec<T>>),
     View(View<T>),
 }
 
@@ -54,8 +65,15 @@ thread_local! {
 
 impl Segment {
     pub(crate) fn bytes(&self) -> &[u8] {
-        (*self.0).as_ref()
+        (*self.bytes).as_ref()
     }
+}
+
+/// What is to be known of segments when they are read where they were written.
+pub(crate) fn originals(segments: &[Segment]) -> Originals {
+    let none = || Weak::<()>::new() as Weak<dyn Any + Send + Sync>;
+    let weak = |segment: &Segment| segment.original.as_ref().map_or_else(none, Arc::downgrade);
+    segments.iter().map(weak).collect()
 }
 
 impl Source {
@@ -67,7 +85,7 @@ impl Source {
         match self {
             Source::None => &[],
             Source::Copied(bytes) => bytes,
-            Source::Mapped(mapped) => mapped,
+            Source::Mapped(mapped) | Source::Written(mapped, _) => mapped,
         }
     }
 }
@@ -140,7 +158,10 @@ pub(crate) fn set_aside<T: 'static>(numbers: &Arc<Vec<T>>) -> Option<u32> {
     macro_rules! cast {
         ($($number:ty)*) => {
             None$(.or_else(|| any.downcast_ref::<Arc<Vec<$number>>>().map(|numbers| {
-                Segment(Arc::new(Cast(numbers.clone())))
+                Segment {
+                    bytes: Arc::new(Cast(numbers.clone())),
+                    original: Some(numbers.clone()),
+                }
             })))*
         };
     }
@@ -153,7 +174,7 @@ pub(crate) fn set_aside<T: 'static>(numbers: &Arc<Vec<T>>) -> Option<u32> {
 
 /// The same for numbers that lie in the store already.
 pub(crate) fn set_view_aside<T: 'static + Send + Sync>(view: &View<T>) -> Option<u32> {
-    push(Segment(Arc::new(view.clone())))
+    push(Segment { bytes: Arc::new(view.clone()), original: None })
 }
 
 fn push(segment: Segment) -> Option<u32> {
@@ -165,13 +186,18 @@ fn push(segment: Segment) -> Option<u32> {
 }
 
 /// The numbers of a segment of the value that is being read.
-pub(crate) fn found<T: 'static>(index: u32) -> Option<Numbers<T>> {
+pub(crate) fn found<T: Send + Sync + 'static>(index: u32) -> Option<Numbers<T>> {
     let source = READ.with_borrow(Clone::clone);
     let range = segment(source.bytes(), index)?;
     match source {
         Source::None => None,
         Source::Copied(bytes) => copied(&bytes[range]).map(Numbers::Own),
-        Source::Mapped(mapped) => {
+        Source::Written(_, originals)
+            if let Some(original) = originals.get(index as usize).and_then(Weak::upgrade) =>
+        {
+            original.downcast().ok().map(Numbers::Shared)
+        }
+        Source::Mapped(mapped) | Source::Written(mapped, _) => {
             let part = mapped.slice(range.start as u64..range.end as u64)?;
             view(part).map(Numbers::View)
         }

@@ -471,6 +471,7 @@ impl Workers {
                 let error = (!body.is_empty()).then(|| error_in(body, &actor.name));
                 batch.over.push(Over { actor, incarnation, because, error });
             }
+            ToDriver::Ask { object, code } => self.asked(session, worker, object, code, body),
             ToDriver::SlabWanted { request, bytes } => {
                 self.slab_wanted(session, worker, request, bytes);
             }

@@ -184,6 +184,9 @@ fn finish(start: usize, segments: Vec<Segment>, out: &mut Vec<u8>) -> Result<(),
     let stored =
         Shelf::of_session(|shelf| shelf.write(parts.bytes(), &mut |into| parts.write(into)));
     let (spot, kept) = stored?;
+    if let Guard::Pin { parked, .. } = &kept {
+        parked.remember(layout::originals(&segments));
+    }
     put_piece(Piece::Stored(spot), out);
     guard(kept);
     Ok(())

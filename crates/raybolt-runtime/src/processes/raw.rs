@@ -93,8 +93,8 @@ impl Encoded {
             Payload::Inline(own) => parcel::open_value(own, &Source::None),
             Payload::LaidOut(all) => parcel::open_layout(&Source::Copied(all.clone())),
             Payload::Mapped(mapped) => parcel::open_layout(&Source::Mapped(mapped.clone())),
-            Payload::Parked(parked) => match parked.read() {
-                Ok(mapped) => parcel::open_layout(&Source::Mapped(mapped)),
+            Payload::Parked(parked) => match parked.source() {
+                Ok(source) => parcel::open_layout(&source),
                 Err(error) => Err(Unreadable::Store(error.to_string())),
             },
         };

@@ -17,7 +17,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use raybolt_core::ids::ProcessId;
@@ -27,6 +27,7 @@ use raybolt_wire::work::{SlabGranted, ToDriver};
 
 use crate::error::{Error, Kind, Result};
 use crate::object::ObjectRef;
+use crate::processes::layout::{Originals, Source};
 use crate::processes::parcel::{self, Packed};
 use crate::processes::raw::{Encoded, unpackable};
 use crate::processes::upstream::Upstream;
@@ -68,6 +69,7 @@ pub(crate) struct Parked {
     store: Store,
     key: Key,
     bytes: u64,
+    originals: OnceLock<Originals>,
 }
 
 /// Keeps a value where it is until the message that names it was appended.
@@ -82,7 +84,7 @@ pub(crate) enum Guard {
 /// The worker's side.
 #[derive(Default)]
 pub(crate) struct WorkerShelf {
-    pub(crate) view: std::sync::OnceLock<ArenaView>,
+    pub(crate) view: OnceLock<ArenaView>,
     current: Mutex<Option<Arc<LentSlab>>>,
 }
 
@@ -205,7 +207,12 @@ impl NodeShelf {
         let mut writer = created.map_err(|error| failed(error.to_string()))?;
         fill(&mut writer);
         writer.seal().map_err(|error| ShelfError::Failed(error.to_string()))?;
-        Ok(Arc::new(Parked { store: self.store.clone(), key, bytes: bytes as u64 }))
+        Ok(Arc::new(Parked {
+            store: self.store.clone(),
+            key,
+            bytes: bytes as u64,
+            originals: OnceLock::new(),
+        }))
     }
 
     /// Stores a value of this process.
@@ -231,7 +238,12 @@ impl NodeShelf {
         let Spot { key, slab, region } = spot;
         let sealed = self.store.sealed_in_slab(spot.writer(), slab, key, region);
         sealed.map_err(|error| error.to_string())?;
-        Ok(Arc::new(Parked { store: self.store.clone(), key, bytes: region.bytes }))
+        Ok(Arc::new(Parked {
+            store: self.store.clone(),
+            key,
+            bytes: region.bytes,
+            originals: OnceLock::new(),
+        }))
     }
 
     /// What `guards` keep goes to a worker.
@@ -289,6 +301,20 @@ impl NodeShelf {
 impl Parked {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes as usize
+    }
+
+    /// What the value was written from in this process.
+    pub(crate) fn remember(&self, originals: Originals) {
+        self.originals.get_or_init(|| originals);
+    }
+
+    /// Where the value is read.
+    pub(crate) fn source(&self) -> Result<Source, ShelfError> {
+        let mapped = self.read()?;
+        Ok(match self.originals.get() {
+            Some(originals) => Source::Written(mapped, originals.clone()),
+            None => Source::Mapped(mapped),
+        })
     }
 
     /// Reads it where it lies; waits until it is back from the disk.

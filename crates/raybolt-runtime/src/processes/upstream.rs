@@ -25,9 +25,10 @@ use crate::context;
 use crate::error::{Error, Kind, Result};
 use crate::group::Membership;
 use crate::job::{Function, Step, code_of};
-use crate::object::{AnyObject, Object, ObjectRef};
+use crate::object::{AnyObject, Lazy, Object, ObjectRef};
 use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
 use crate::output::{Cells, Output};
+use crate::processes::code;
 use crate::processes::inlet::{Inlet, Item, Supplier};
 use crate::processes::leader::Leader;
 use crate::processes::link::FRAME_MAX;
@@ -37,7 +38,7 @@ use crate::processes::relay::AtDriver;
 use crate::processes::serve::Serving;
 use crate::processes::shelf::WorkerShelf;
 use crate::session::{self, Session};
-use crate::slot::Slot;
+use crate::slot::{Slot, Waiter};
 
 /// A worker's way to its driver.
 pub(crate) struct Upstream {
@@ -139,6 +140,36 @@ impl Upstream {
         );
         drop(guards);
         Ok(())
+    }
+
+    /// Has the driver's process run `work` on `input`; calls `then` with what it returns.
+    pub(crate) fn ask(
+        &self,
+        epoch: u32,
+        work: fn(&[u8]) -> Vec<u8>,
+        input: &[u8],
+        then: impl FnOnce(Result<Vec<u8>>) + Send + 'static,
+    ) {
+        let code = match code::offset_of(work as *const () as usize) {
+            Ok(code) => code,
+            Err(foreign) => return then(Err(Error::new(Kind::Invalid(foreign.to_string())))),
+        };
+        let (id, object) = (self.name(), ObjectRef::<Vec<u8>>::pending(epoch));
+        object.0.hold.set_id(id);
+        self.know(id, &object.0);
+        let (answer, then) = (object.clone(), Mutex::new(Some(then)));
+        let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            let then = then.lock().expect("no thread panics with this lock").take();
+            if let (Some(then), Some(result)) = (then, answer.0.slot.get()) {
+                then(result.as_ref().map_err(Clone::clone).and_then(Lazy::read));
+            }
+        });
+        if let Err(Waiter::Callback { call, .. }) =
+            object.0.slot.watch(Waiter::Callback { key: 0, call })
+        {
+            call();
+        }
+        self.send(&ToDriver::Ask { object: id, code }, input);
     }
 
     /// Stores a value with the driver; this process keeps its own.

@@ -149,6 +149,7 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
         ),
         ("slab_returned", ToDriver::SlabReturned { slab: 6 }, b""),
         ("unpinned", ToDriver::Unpinned { key: 12 }, b""),
+        ("ask", ToDriver::Ask { object: 1 << 63 | 2 << 40 | 5, code: Offset(77) }, b"work"),
     ]
 }
 
