@@ -36,11 +36,28 @@ fn every_example_is_listed_here() {
 
 #[test]
 fn every_example_prints_what_its_header_shows() {
+    every_example_prints_it_in("threads");
+}
+
+#[test]
+fn over_a_worker_process_every_example_prints_the_same() {
+    every_example_prints_it_in("processes");
+}
+
+#[test]
+fn over_four_worker_processes_every_example_prints_the_same() {
+    every_example_prints_it_in("processes:4");
+}
+
+fn every_example_prints_it_in(workers: &str) {
     for name in EXAMPLES {
         let shown = shown_output(name);
-        let printed = common::stdout(&mut common::example(name));
+        let printed = common::stdout(common::example(name).env("RAYBOLT_WORKERS", workers));
         let (shown, printed) = (without_times(&shown), without_times(&printed));
-        assert_eq!(printed, shown, "the output of `{name}` is not the one in its header");
+        assert_eq!(
+            printed, shown,
+            "the output of `{name}` in {workers} is not the one in its header"
+        );
     }
 }
 
