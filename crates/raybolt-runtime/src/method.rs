@@ -92,11 +92,6 @@ impl<A, H, O: Output> Body<A, H, O> {
             })
         }
     }
-
-    /// Whether it makes its values one by one.
-    pub(crate) fn is_generator(&self) -> bool {
-        matches!(self, Body::ExclusiveInto(_) | Body::SharedInto(_))
-    }
 }
 
 impl<A, H, O: Output> Clone for Body<A, H, O> {

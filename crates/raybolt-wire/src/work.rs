@@ -262,7 +262,9 @@ pub enum ToDriver {
     Yielded {
         /// Whose.
         task: u64,
-        /// Which attempt (WORK-1).
+        /// If it is a call: of which actor.
+        actor: Option<u64>,
+        /// Which attempt (WORK-1); of a call, which incarnation of the actor (WORK-4).
         attempt: u32,
         /// Its number, from 0.
         index: u64,
@@ -280,7 +282,9 @@ pub enum ToDriver {
     Stalled {
         /// Whose.
         task: u64,
-        /// Which attempt (WORK-1).
+        /// If it is a call: of which actor.
+        actor: Option<u64>,
+        /// Which attempt (WORK-1); of a call, which incarnation of the actor (WORK-4).
         attempt: u32,
         /// The item's number.
         index: u64,

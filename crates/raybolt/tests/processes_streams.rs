@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use raybolt::{
-    Builder, LogLevel, ObjectRef, RefStream, Result, Session, Value, errors, get, memory, put,
-    remote,
+    Builder, CallOptions, LogLevel, ObjectRef, RefStream, Result, Session, Value, errors, get,
+    memory, put, remote,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -38,6 +38,7 @@ const CASES: &[Case] = &[
     ("a worker may read a stream", nested),
     ("a stream that a worker reads ends like others", nested_ends),
     ("a reader's death stops the generator", nested_death),
+    ("calls of actors may return streams", methods),
     ("nothing is left of streams", nothing_is_left),
 ];
 
@@ -348,13 +349,14 @@ fn gives_up(_: &Session, place: &Place) -> Result<()> {
 }
 
 fn a_deadline(_: &Session, place: &Place) -> Result<()> {
-    let dropped = place.listen("dropped");
     let after = Duration::from_millis(20);
     let mut stream = source::options().stream_buffer(1).deadline(after).remote(place.at(""));
-    drop(dropped.accept().unwrap());
     let items: Vec<_> = stream.by_ref().collect();
     let last = items.last().unwrap().as_ref().unwrap_err();
     assert_eq!(last.to_string(), "task `source` did not end within 20ms (`deadline`)");
+    while memory()?.tasks > 0 {
+        std::thread::yield_now(); // It stops, if it has begun at all.
+    }
     Ok(())
 }
 
@@ -435,6 +437,46 @@ fn nested_death(_: &Session, place: &Place) -> Result<()> {
     assert!(get(&reader).unwrap_err().to_string().contains("SIGABRT"));
     // The generator stops, unless it died as well, and then the one that runs again stops.
     drop(dropped.accept().unwrap());
+    Ok(())
+}
+
+struct Library {
+    place: String,
+}
+
+#[remote]
+impl Library {
+    pub fn new(place: String) -> Self {
+        Library { place }
+    }
+
+    pub fn onwards(&self, first: u64) -> impl Iterator<Item = u64> {
+        Source { place: self.place.clone(), made: first - 1 }
+    }
+
+    pub fn failing(&mut self) -> impl Iterator<Item = Result<u64, String>> {
+        (0..).map(|i| if i < 2 { Ok(i) } else { Err(format!("not {i}")) })
+    }
+}
+
+fn methods(_: &Session, place: &Place) -> Result<()> {
+    let library = Library::remote(place.at(""));
+    assert_eq!(texts(library.failing()), ["0", "1", "task `Library::failing` failed: not 2"]);
+    let dropped = place.listen("dropped");
+    let mut stream = library.with(CallOptions::new().stream_buffer(3)).onwards(10);
+    for expected in 10..30 {
+        assert_eq!(get(stream.next().unwrap()?)?, expected);
+        let made = count(&place.at("made"));
+        assert!(made <= expected - 9 + 3 + 1, "{made} items were made before {expected} was taken");
+    }
+    drop(stream);
+    drop(dropped.accept().unwrap());
+    // An actor that is killed leaves no generator that waits for room.
+    let mut stream = library.with(CallOptions::new().stream_buffer(1)).onwards(1);
+    assert_eq!(get(stream.next().unwrap()?)?, 1);
+    library.kill();
+    drop(dropped.accept().unwrap());
+    assert!(stream.last().unwrap().is_err());
     Ok(())
 }
 

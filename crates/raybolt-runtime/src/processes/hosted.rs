@@ -40,6 +40,7 @@ use crate::panics;
 use crate::pool::Runnable;
 use crate::processes::code::{self, Foreign};
 use crate::processes::link::FRAME_MAX;
+use crate::processes::outlet::Outlets;
 use crate::processes::serve::{Reply, Serving};
 use crate::session::Session;
 
@@ -157,10 +158,21 @@ impl Hosts {
     }
 
     /// An actor shall end.
-    pub(crate) fn end(&self, actor: u64, incarnation: u32, because: Option<&str>) {
+    pub(crate) fn end(
+        &self,
+        outlets: &Outlets,
+        actor: u64,
+        incarnation: u32,
+        because: Option<&str>,
+    ) {
         let Some(hosted) = self.find(actor, incarnation) else { return };
         match because {
-            Some(because) => hosted.actor.clone().kill(because),
+            Some(because) => {
+                let (name, why) = (hosted.actor.name().to_owned(), because.to_owned());
+                outlets
+                    .end_actor(actor, &Error::new(Kind::ActorDied { actor: name, because: why }));
+                hosted.actor.clone().kill(because);
+            }
             None => hosted.actor.clone().let_end(),
         }
     }
@@ -396,7 +408,12 @@ where
             back.finish(|_| Err(Error::new(Kind::Deadline { task, after })));
             return Began::Ended(Ended::Failed);
         }
-        let args = panics::catch(name, 0, || X::unpack(&mut &bytes[..]));
+        let (cells, refs) = O::pending(0);
+        let mut rest = &bytes[..];
+        let args = panics::catch(name, 0, || X::unpack(&mut rest)).map(|unpacked| {
+            let outlet = |until| back.reply.outlet(until);
+            unpacked.and_then(|args| cells.connect(&mut rest, &outlet).map(|()| args))
+        });
         drop(bytes);
         let args = match args {
             Ok(Ok(args)) => args,
@@ -410,7 +427,6 @@ where
                 return Began::Ended(Ended::Failed);
             }
         };
-        let (cells, refs) = O::pending(0);
         let place = cells.clone();
         let call = Box::new(TypedCall { name, body, args, cells, options });
         match call.run(state, context) {

@@ -52,6 +52,16 @@ pub(crate) trait Supplier: Send + Sync {
     fn stop(&self);
 }
 
+/// Which generator it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Maker {
+    pub(crate) task: u64,
+    /// Of a call, the incarnation of the actor.
+    pub(crate) attempt: u32,
+    /// If it is a call.
+    pub(crate) actor: Option<u64>,
+}
+
 /// A generator in a worker, for its driver.
 struct AtWorker {
     worker: Weak<Worker>,
@@ -65,30 +75,31 @@ impl Workers {
         &self,
         session: &Arc<Session>,
         worker: &Arc<Worker>,
-        (task, attempt): (u64, u32),
+        from: Maker,
         index: u64,
         refs: &[u64],
         body: &[u8],
     ) {
-        let from = way_back(worker, task, attempt);
-        let (inlet, keeps) = match (worker.inlet(task, attempt), session.keep(refs)) {
+        let way_back = way_back(worker, from);
+        let (inlet, keeps) = match (worker.inlet(from), session.keep(refs)) {
             (Some(inlet), Ok(keeps)) => (inlet, keeps),
-            _ => return from().stop(),
+            _ => return way_back().stop(),
         };
-        inlet.yielded(session, Item { index, body, keeps, named: None }, &from);
+        inlet.yielded(session, Item { index, body, keeps, named: None }, &way_back);
     }
 
     /// A generator in a worker waits for room.
-    pub(crate) fn stalled(&self, worker: &Arc<Worker>, (task, attempt): (u64, u32), index: u64) {
-        let from = way_back(worker, task, attempt);
-        match worker.inlet(task, attempt) {
-            Some(inlet) => inlet.stalled(index, &from),
-            None => from().stop(),
+    pub(crate) fn stalled(&self, worker: &Arc<Worker>, from: Maker, index: u64) {
+        let way_back = way_back(worker, from);
+        match worker.inlet(from) {
+            Some(inlet) => inlet.stalled(index, &way_back),
+            None => way_back().stop(),
         }
     }
 }
 
-fn way_back(worker: &Arc<Worker>, task: u64, attempt: u32) -> impl Fn() -> Arc<dyn Supplier> {
+fn way_back(worker: &Arc<Worker>, from: Maker) -> impl Fn() -> Arc<dyn Supplier> {
+    let Maker { task, attempt, .. } = from;
     let worker = Arc::downgrade(worker);
     move || Arc::new(AtWorker { worker: worker.clone(), task, attempt })
 }

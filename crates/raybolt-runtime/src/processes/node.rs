@@ -24,7 +24,7 @@ use crate::hub::{Hub, Work};
 use crate::job::{Ended, Job};
 use crate::panics;
 use crate::pool::Runnable;
-use crate::processes::inlet::Inlet;
+use crate::processes::inlet::{Inlet, Maker};
 use crate::processes::keeper::{Keeper, Order};
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
@@ -443,11 +443,11 @@ impl Workers {
                 });
             }
             ToDriver::CancelObject { object } => session.cancel_lent(object),
-            ToDriver::Yielded { task, attempt, index, refs } => {
-                self.yielded(session, worker, (task, attempt), index, &refs, body);
+            ToDriver::Yielded { task, actor, attempt, index, refs } => {
+                self.yielded(session, worker, Maker { task, attempt, actor }, index, &refs, body);
             }
-            ToDriver::Stalled { task, attempt, index } => {
-                self.stalled(worker, (task, attempt), index);
+            ToDriver::Stalled { task, actor, attempt, index } => {
+                self.stalled(worker, Maker { task, attempt, actor }, index);
             }
             ToDriver::Taken { stream, until } => self.relays.room(stream, until),
             ToDriver::Called { actor, incarnation, number, outcome, refs } => {
@@ -687,11 +687,15 @@ impl Worker {
         self.hands().is_dead
     }
 
-    /// Where the items of a task that lies here go.
-    pub(crate) fn inlet(&self, task: u64, attempt: Attempt) -> Option<Arc<dyn Inlet>> {
+    /// Where the items of a generator that runs here go.
+    pub(crate) fn inlet(&self, maker: Maker) -> Option<Arc<dyn Inlet>> {
+        let task = TaskKey::from(KeyData::from_ffi(maker.task));
+        if let Some(actor) = maker.actor {
+            return self.actor(actor)?.inlet(task, maker.attempt);
+        }
         let hands = self.hands();
-        let lent = hands.tasks.get(KeyData::from_ffi(task).into())?;
-        if lent.attempt == attempt { lent.job.inlet() } else { None }
+        let lent = hands.tasks.get(task)?;
+        if lent.attempt == maker.attempt { lent.job.inlet() } else { None }
     }
 
     /// Tasks are about to be sent (NODE-1); hands them back if the worker is dead.

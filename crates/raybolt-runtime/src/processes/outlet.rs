@@ -19,6 +19,7 @@ use raybolt_wire::Value;
 use raybolt_wire::work::{self, NotAppended, ToDriver};
 
 use crate::error::{Error, Kind, Result};
+use crate::processes::inlet::Maker;
 use crate::processes::leader::Party;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::parcel::{self, Packed};
@@ -32,8 +33,7 @@ pub(crate) struct Outlets(Mutex<HashMap<(u64, u32), Weak<Outlet>>>);
 /// Where the items of a generator go.
 pub(crate) struct Outlet {
     serving: Arc<Serving>,
-    task: u64,
-    attempt: u32,
+    maker: Maker,
     gate: Mutex<Gate>,
     /// A timer will send what lies here.
     is_timed: Arc<AtomicBool>,
@@ -44,8 +44,8 @@ struct Gate {
     until: u64,
     /// Nobody wants more items.
     is_stopped: bool,
-    /// The session is over.
-    is_over: bool,
+    /// Why no more items can be made: the session is over, or the actor that makes them.
+    over: Option<Error>,
     /// Tells the generator, which waits.
     nudge: Option<Arc<dyn Fn() + Send + Sync>>,
     /// When items were sent last.
@@ -79,7 +79,15 @@ impl Outlets {
     /// The session is over.
     pub(crate) fn end(&self) {
         let all: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
-        all.iter().for_each(|outlet| outlet.tell(|gate| gate.is_over = true));
+        all.iter().for_each(|outlet| outlet.tell(|gate| gate.over = Some(over())));
+    }
+
+    /// An actor is killed.
+    pub(crate) fn end_actor(&self, actor: u64, error: &Error) {
+        let all: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        for outlet in all.iter().filter(|outlet| outlet.maker.actor == Some(actor)) {
+            outlet.tell(|gate| gate.over = Some(error.clone()));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u32), Weak<Outlet>>> {
@@ -89,16 +97,15 @@ impl Outlets {
 
 impl Outlet {
     /// An outlet for one attempt of a task, which may send items with numbers below `until`.
-    pub(crate) fn open(serving: &Arc<Serving>, task: u64, attempt: u32, until: u64) -> Arc<Self> {
-        let gate = Gate { until, is_stopped: false, is_over: false, nudge: None, sent: None };
+    pub(crate) fn open(serving: &Arc<Serving>, maker: Maker, until: u64) -> Arc<Self> {
+        let gate = Gate { until, is_stopped: false, over: None, nudge: None, sent: None };
         let outlet = Arc::new(Outlet {
             serving: serving.clone(),
-            task,
-            attempt,
+            maker,
             gate: Mutex::new(gate),
             is_timed: Arc::default(),
         });
-        serving.outlets.lock().insert((task, attempt), Arc::downgrade(&outlet));
+        serving.outlets.lock().insert((maker.task, maker.attempt), Arc::downgrade(&outlet));
         outlet
     }
 
@@ -119,9 +126,9 @@ impl Outlet {
             if !self.has_room(session, index)? {
                 return Ok(false);
             }
-            let (task, attempt) = (self.task, self.attempt);
+            let Maker { task, attempt, actor } = self.maker;
             let ids = refs.iter().map(|object| object.id()).collect();
-            let message = ToDriver::Yielded { task, attempt, index, refs: ids };
+            let message = ToDriver::Yielded { task, actor, attempt, index, refs: ids };
             match self.append(&message, buffer) {
                 Some(Ok(())) => {}
                 Some(Err(NotAppended::TooLong(too_long))) => {
@@ -141,8 +148,8 @@ impl Outlet {
         if let Some(said) = self.gate().says(index) {
             return said;
         }
-        let (task, attempt) = (self.task, self.attempt);
-        let said = self.append(&ToDriver::Stalled { task, attempt, index }, &[]);
+        let Maker { task, attempt, actor } = self.maker;
+        let said = self.append(&ToDriver::Stalled { task, actor, attempt, index }, &[]);
         debug_assert!(said.is_none_or(|said| said.is_ok()), "a few numbers fit into a frame");
         session.blocking(|| {
             self.serving.link.flush();
@@ -217,7 +224,7 @@ impl Gate {
     fn says(&self, index: u64) -> Option<Result<bool>> {
         match self {
             Gate { is_stopped: true, .. } => Some(Ok(false)),
-            Gate { is_over: true, .. } => Some(Err(over())),
+            Gate { over: Some(error), .. } => Some(Err(error.clone())),
             Gate { until, .. } => (index < *until).then_some(Ok(true)),
         }
     }
@@ -230,6 +237,6 @@ fn over() -> Error {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.serving.outlets.lock().remove(&(self.task, self.attempt));
+        self.serving.outlets.lock().remove(&(self.maker.task, self.maker.attempt));
     }
 }

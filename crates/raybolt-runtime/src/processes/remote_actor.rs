@@ -31,6 +31,7 @@ use crate::clock::coarse_ms;
 use crate::error::{Error, Kind, Result};
 use crate::job::Ended;
 use crate::panics;
+use crate::processes::inlet::Inlet;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel;
@@ -284,6 +285,16 @@ impl Remote {
             self.lost(worker, "its worker is gone"); // It may have been too early for us to be told.
         }
         true
+    }
+
+    /// Where the items of a call that runs go.
+    pub(crate) fn inlet(&self, task: TaskKey, incarnation: u32) -> Option<Arc<dyn Inlet>> {
+        let core = self.lock();
+        if core.calls.incarnation() != Incarnation(incarnation) {
+            return None;
+        }
+        let (_, made) = core.calls.sent().find(|(sent, _)| *sent == task)?;
+        made.call.inlet()
     }
 
     /// An answer has arrived: whose it is.

@@ -18,6 +18,7 @@ use crate::output::{Cells, Output};
 use crate::panics;
 use crate::processes::code::{self, Foreign};
 use crate::processes::hosted::{CallShell, call_shell};
+use crate::processes::inlet::Inlet;
 use crate::processes::parcel;
 
 /// A call whose types are not known here.
@@ -35,6 +36,8 @@ pub(crate) trait RemoteCall: Send + Sync {
     fn pack(&self) -> Result<()>;
     /// Its arguments, once packed.
     fn packed(&self) -> &Packed;
+    /// Where items go that come one by one.
+    fn inlet(&self) -> Option<Arc<dyn Inlet>>;
     /// It will not run: delivers `error`, or else that of the argument that failed.
     fn fail(&self, error: Option<Error>);
     /// The actor has answered: `Ok` with the values, or else the error.
@@ -73,11 +76,6 @@ impl<X: Arguments, O: Output> SentCall<X, O> {
         X::Held: Send,
     {
         let name = method.name;
-        if method.body.is_generator() {
-            return Err(Error::new(Kind::Invalid(format!(
-                "`{name}` returns a stream, which actors in worker processes cannot do yet; return a `Vec`, or run the session in one process"
-            ))));
-        }
         let code = code_of::<A, X, O>(method).map_err(|foreign| {
             Error::new(Kind::Invalid(format!("`{name}` cannot run in a worker: {foreign}")))
         })?;
@@ -126,8 +124,13 @@ impl<X: Arguments, O: Output> RemoteCall for SentCall<X, O> {
         let pack = || self.args.pack(self.name(), Form::Values, &mut bytes);
         let (packed, needs) = parcel::packing(|| panics::catch(self.name(), 0, pack));
         packed.map_err(|panicked| Error::new(Kind::Task(*panicked)))??;
+        self.cells.announce(&mut bytes);
         self.packed.get_or_init(|| Packed { bytes, needs });
         Ok(())
+    }
+
+    fn inlet(&self) -> Option<Arc<dyn Inlet>> {
+        self.cells.inlet()
     }
 
     fn packed(&self) -> &Packed {

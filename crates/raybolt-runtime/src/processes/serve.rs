@@ -31,6 +31,7 @@ use crate::pool::Runnable;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::code;
 use crate::processes::hosted::{self, Hosts};
+use crate::processes::inlet::Maker;
 use crate::processes::leader::{Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::outlet::{Outlet, Outlets};
@@ -158,11 +159,13 @@ impl Reply {
 
     /// Where the items of the task go, of which there is room for those below `until`.
     pub(crate) fn outlet(&self, until: u64) -> Arc<Outlet> {
-        let (task, attempt) = match self.to {
-            Back::Task { task, attempt } => (task, attempt),
-            Back::Call { task, incarnation, .. } => (task, incarnation),
+        let maker = match self.to {
+            Back::Task { task, attempt } => Maker { task, attempt, actor: None },
+            Back::Call { task, actor, incarnation, .. } => {
+                Maker { task, attempt: incarnation, actor: Some(actor) }
+            }
         };
-        Outlet::open(&self.serving, task, attempt, until)
+        Outlet::open(&self.serving, maker, until)
     }
 
     /// What the thread that runs the task knows of it.
@@ -276,9 +279,10 @@ impl Serving {
             ToWorker::Call(call) => self.hosts.call(self, call, body),
             ToWorker::StopCall { actor, incarnation, task } => {
                 self.hosts.stop(self.session(), actor, incarnation, task);
+                self.outlets.stop(task);
             }
             ToWorker::EndActor { actor, incarnation, because } => {
-                self.hosts.end(actor, incarnation, because.as_deref());
+                self.hosts.end(&self.outlets, actor, incarnation, because.as_deref());
             }
             ToWorker::Arena { path, bytes } => match ArenaView::open(Path::new(&path), bytes) {
                 Ok(view) => {

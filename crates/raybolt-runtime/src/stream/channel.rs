@@ -143,10 +143,14 @@ impl<T> Channel<T> {
     pub(super) fn end(&self, result: Result<()>) -> bool {
         let mut state = self.lock();
         let first = state.end.is_none();
+        let supplier = state.supplier.clone().filter(|_| first && result.is_err());
         if first {
             state.end = Some(result);
         }
         self.wake(state);
+        if let Some(supplier) = supplier {
+            supplier.stop(); // It may wait for room.
+        }
         first
     }
 

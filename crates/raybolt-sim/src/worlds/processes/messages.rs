@@ -27,6 +27,7 @@ pub enum ToWorker {
 
 /// What a worker says to its driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one is written and read at a time")]
 pub enum ToDriver {
     Work(work::ToDriver),
     Pin { object: u64 },
