@@ -19,12 +19,15 @@ use std::time::{Duration, Instant};
 use raybolt::{Builder, LogLevel, ObjectRef, Result, remote};
 
 const LEAVES: u64 = 100_000;
+/// How many leaves a tree of nested calls has; a power of two.
+const NESTED: u64 = 64;
+const TREES: usize = 20;
 const ACTORS: usize = 100;
 const CALLS_PER_ROUND: usize = 20;
 const ROUNDS_MAX: usize = 100;
 const BETWEEN_DEATHS: Duration = Duration::from_millis(200);
 /// A tree that takes longer hangs.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(100);
 
 #[remote]
 fn leaf(x: u64) -> u64 {
@@ -34,6 +37,17 @@ fn leaf(x: u64) -> u64 {
 #[remote]
 fn sum(a: u64, b: u64) -> u64 {
     a.wrapping_add(b)
+}
+
+/// As many as there are leaves below; each inner task calls two others and waits for them.
+#[remote]
+fn nested(depth: u32) -> Result<u64> {
+    if depth == 0 {
+        return Ok(1);
+    }
+    let below = || nested::options().max_retries(50).remote(depth - 1);
+    let (a, b) = (below(), below());
+    Ok(raybolt::get(a)? + raybolt::get(b)?)
 }
 
 /// Which life an actor lives, and how many calls it has seen in it.
@@ -75,12 +89,13 @@ fn main() -> ExitCode {
     let is_over = AtomicBool::new(false);
     let deaths = AtomicU64::new(0);
     let began = Instant::now();
-    let (total, calls) = std::thread::scope(|scope| {
+    let (total, calls, trees) = std::thread::scope(|scope| {
         scope.spawn(|| reap(&is_over, &deaths));
         let counting = scope.spawn(|| count(&is_over));
         let total = tree(leaves);
+        let trees = nest();
         is_over.store(true, Ordering::SeqCst);
-        (total, counting.join().unwrap())
+        (total, counting.join().unwrap(), trees)
     });
     let took = began.elapsed();
     let expected = (0..leaves).fold(0_u64, |sum, x| sum.wrapping_add(x * x));
@@ -97,9 +112,12 @@ fn main() -> ExitCode {
          why not; wrong: {wrong:?}",
         lives.len(),
     );
+    let wrong_trees: Vec<_> = trees.iter().filter(|tree| !matches!(tree, Ok(NESTED))).collect();
+    println!("{} nested trees of {NESTED} leaves; wrong: {wrong_trees:?}", trees.len());
     drop(session);
+    let is_right = left == (0, 0) && wrong.is_empty() && wrong_trees.is_empty();
     match total {
-        Ok(total) if total == expected && left == (0, 0) && wrong.is_empty() => ExitCode::SUCCESS,
+        Ok(total) if total == expected && is_right => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
 }
@@ -123,6 +141,16 @@ fn tree(leaves: u64) -> Result<u64> {
         level = level.chunks(2).map(pair).collect();
     }
     raybolt::get_timeout(level.remove(0), LONG)
+}
+
+/// Tasks that call tasks, one tree of them after the other.
+fn nest() -> Vec<Result<u64>> {
+    let tree = || nested::options().max_retries(50).remote(NESTED.ilog2());
+    let mut trees = Vec::new();
+    while trees.len() < TREES && trees.last().is_none_or(Result::is_ok) {
+        trees.push(raybolt::get_timeout(tree(), LONG));
+    }
+    trees
 }
 
 /// Calls the actors in rounds, until it is over or they have been called often enough.

@@ -498,13 +498,16 @@ impl<J> Owner<J> {
     }
 
     /// A process is dead; it borrows nothing any more. What it ran is told by [`Owner::retry`].
-    pub fn process_lost(&mut self, process: ProcessId) {
+    /// Says what it borrowed.
+    pub fn process_lost(&mut self, process: ProcessId) -> Vec<ObjectKey> {
         if self.plants.has(Plant::KeepDeadBorrows) {
-            return;
+            return Vec::new();
         }
-        for (object, count) in self.borrows.remove(&process).unwrap_or_default() {
-            self.give_back(object, count);
+        let borrows = self.borrows.remove(&process).unwrap_or_default();
+        for (object, count) in &borrows {
+            self.give_back(*object, *count);
         }
+        borrows.into_keys().collect()
     }
 
     /// Takes the jobs of all tasks that have not started: this process stops. Each task is still to

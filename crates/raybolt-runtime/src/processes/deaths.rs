@@ -11,10 +11,13 @@
 //! - **DEATH-1 (who ran pays).** A death costs a retry of each task that ran, and nothing for those that
 //!   did not. If there is a culprit it alone pays.
 //! - **DEATH-2 (nothing hangs).** Each task that lay at the worker is queued again, or has an error.
+//! - **DEATH-3 (no orphans).** A task that code at the dead worker called, and for whose result nobody
+//!   else can ask, is cancelled: whoever called it runs again and calls it again, or never will. Without
+//!   that, tasks that call tasks would leave more behind with each death than they get done.
 
 use std::sync::Arc;
 
-use raybolt_core::calls::owner::{Attempt, Retry, TaskKey};
+use raybolt_core::calls::owner::{Attempt, ObjectKey, Retry, TaskKey};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
 use slotmap::{KeyData, SecondaryMap};
@@ -85,15 +88,14 @@ impl Workers {
         lent.sort_by_key(|(_, lent, _)| std::cmp::Reverse(lent.order));
         let ran = lent.iter().filter(|(.., fate)| *fate == Fate::Ran);
         let ran: Vec<_> = ran.map(|(_, lent, _)| lent.job.name().to_owned()).collect();
-        let fallen = session.act(|hub| {
+        let (fallen, borrowed) = session.act(|hub| {
             let leases = hub.fleet.lost(death.process);
             let of_task = |(task, lent, fate)| hub.lose(session, task, lent, fate, &death);
             let fallen: Vec<_> = lent.into_iter().filter_map(of_task).collect();
             for (lease, class) in leases {
                 hub.give_back(lease, class);
             }
-            hub.owner.process_lost(death.process);
-            fallen
+            (fallen, hub.owner.process_lost(death.process))
         });
         if let Place::Workers(node) = &session.place {
             node.shelf.process_lost(death.process);
@@ -105,6 +107,7 @@ impl Workers {
         for fallen in fallen {
             self.fail(session, fallen, &because);
         }
+        cancel_orphans(session, borrowed);
         self.actors_lost(&worker, &format!("its worker is gone: {because}"));
         was_given
     }
@@ -188,6 +191,22 @@ impl Workers {
         job.fail(Some(Error::new(error)));
         session.act(|hub| hub.owner.finished(task, attempt, false));
         session.stop_is_over(task);
+    }
+}
+
+/// DEATH-3. `candidates` were known to the dead worker.
+fn cancel_orphans(session: &Arc<Session>, mut candidates: Vec<ObjectKey>) {
+    while let Some(object) = candidates.pop() {
+        let (task, needs) = {
+            let hub = session.lock();
+            if !hub.is_orphan(object) {
+                continue;
+            }
+            (hub.task_name(object), hub.owner.pending_needs(object))
+        };
+        let error = Error::new(Kind::Cancelled { task });
+        session.cancel(object, &error, false, || {}); // There is nobody to be told.
+        candidates.extend(needs); // Perhaps nobody else wanted these.
     }
 }
 

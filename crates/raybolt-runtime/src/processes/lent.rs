@@ -77,6 +77,14 @@ impl Lent {
         self.known.get_mut(&object)?.kept.take()
     }
 
+    /// Whether a worker named the object, and nobody but the task that makes it knows of it any more.
+    fn is_orphan(&self, object: ObjectKey) -> bool {
+        self.known.get(&object).is_some_and(|known| {
+            // The task keeps a place for it.
+            known.chosen.is_some() && known.kept.is_none() && known.object.strong_count() <= 1
+        })
+    }
+
     /// It is freed.
     pub(crate) fn forget(&mut self, object: ObjectKey) {
         if self.known.is_empty() {
@@ -92,6 +100,13 @@ impl Lent {
 }
 
 impl Hub {
+    /// Whether the object is still to be made, and nobody will ever ask for it.
+    pub(crate) fn is_orphan(&self, object: ObjectKey) -> bool {
+        let unused =
+            self.owner.holders(object).is_some_and(|(_, uses, borrows)| uses + borrows == 0);
+        unused && self.owner.progress(object).is_some() && self.lent.is_orphan(object)
+    }
+
     /// References to these objects go to a worker; gives back what has to be dropped.
     pub(crate) fn lend_objects(
         &mut self,

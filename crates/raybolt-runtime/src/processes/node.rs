@@ -363,7 +363,7 @@ impl Workers {
 
     /// A worker is dead: what it was lent is nobody's.
     pub(crate) fn forget_loans(&self, session: &Arc<Session>, process: ProcessId) {
-        session.act(|hub| hub.owner.process_lost(process));
+        session.act(|hub| drop(hub.owner.process_lost(process)));
         if let Place::Workers(node) = &session.place {
             node.shelf.process_lost(process);
         }
