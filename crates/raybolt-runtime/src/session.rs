@@ -154,6 +154,23 @@ pub struct MemoryReport {
     pub actors: usize,
     /// Threads of the pool, and how many of them wait in user code.
     pub threads: (usize, usize),
+    /// The store that this process shares with its workers; none in one process.
+    pub store: Option<StoreReport>,
+}
+
+/// What the store of a session over processes holds at a moment, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StoreReport {
+    /// How large it is.
+    pub capacity: u64,
+    /// Taken: by objects, by what is being written, and by room lent to workers.
+    pub used: u64,
+    /// Of these, objects that somebody reads.
+    pub pinned: u64,
+    /// Objects, wherever they lie.
+    pub objects: u64,
+    /// Bytes of objects that lie on disk only.
+    pub spilled: u64,
 }
 
 /// One resource of the node.
@@ -451,6 +468,7 @@ pub fn memory() -> Result<MemoryReport> {
             copies: hub.copies,
             actors: hub.actors.len(),
             threads,
+            store: session.store_report(),
         }
     })
 }
@@ -800,6 +818,18 @@ impl Session {
             Place::Workers(node) => wait_leading(&node.leader, slot, until),
             Place::Driver(upstream) => wait_leading(&upstream.leader, slot, until),
         }
+    }
+
+    fn store_report(&self) -> Option<StoreReport> {
+        let Place::Workers(node) = &self.place else { return None };
+        let usage = node.shelf.store().usage();
+        Some(StoreReport {
+            capacity: usage.capacity_bytes,
+            used: usage.used_bytes,
+            pinned: usage.pinned_bytes,
+            objects: usage.objects,
+            spilled: usage.spilled_bytes,
+        })
     }
 
     /// Somebody waits for an object: it shall come here, if it is elsewhere.

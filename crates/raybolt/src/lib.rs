@@ -250,8 +250,8 @@ pub use raybolt_runtime::inspect;
 pub use raybolt_runtime::object::ObjectRef;
 pub use raybolt_runtime::options::{CallOptions, Strategy};
 pub use raybolt_runtime::session::{
-    MemoryReport, ResourceReport, blocking, errors, gpu_ids, is_cancelled, is_initialized,
-    is_worker, memory, resources,
+    MemoryReport, ResourceReport, StoreReport, blocking, errors, gpu_ids, is_cancelled,
+    is_initialized, is_worker, memory, resources,
 };
 pub use raybolt_runtime::stream::RefStream;
 pub use raybolt_wire::Value;

@@ -1,0 +1,215 @@
+//! Large objects, through a store that is smaller than they are.
+//!
+//! A program of its own, since its workers are this very file started again. `STORE_MIB=1024 TIMES=12` makes
+//! the first case pass 12 GiB through a store of 1 GiB.
+
+#![allow(clippy::print_stdout, reason = "this is a program")]
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use raybolt::{Array, Builder, LogLevel, ObjectRef, Result, StoreReport, get, memory, put, remote};
+
+const MIB: usize = 1 << 20;
+/// Tells this program that it is the one whose disk is full.
+const FULL_DISK: &str = "full-disk";
+
+type Case = (&'static str, fn() -> Result<()>);
+
+const CASES: &[Case] = &[
+    ("many times the store's size passes through it", passes_through),
+    ("whoever reads numbers reads them in place", in_place),
+    ("what does not fit is an error that names both sizes", too_large),
+    ("large arguments, results and parts of values", large_values),
+    ("a million objects leave nothing behind", a_million),
+];
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(FULL_DISK) {
+        return full_disk();
+    }
+    let _session = Builder::new()
+        .processes(2)
+        .num_cpus(2.0)
+        .object_store_memory(store_bytes())
+        .log_level(LogLevel::Off)
+        .start()
+        .expect("the session starts");
+    let mut failed = 0;
+    for (name, case) in CASES {
+        let word = match std::panic::catch_unwind(case) {
+            Ok(Ok(())) => "ok".to_owned(),
+            Ok(Err(error)) => format!("FAILED: {error}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        println!("case: {name} ... {word}");
+        failed += usize::from(word != "ok");
+    }
+    let status = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$1\""])
+        .args([std::env::current_exe().expect("a test has a path").as_os_str()])
+        .arg(FULL_DISK)
+        .status()
+        .expect("a shell can be started");
+    println!("case: a full disk is an error on `put`, and nothing is lost ... {status}");
+    failed += usize::from(!status.success());
+    println!("{failed} cases failed");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn store_bytes() -> usize {
+    number("STORE_MIB", 64) * MIB
+}
+
+fn pattern(seed: u64, bytes: usize) -> Array<u64> {
+    (0..bytes as u64 / 8).map(|at| at.wrapping_mul(seed | 1) ^ seed).collect()
+}
+
+fn checksum(numbers: &[u64]) -> u64 {
+    numbers.iter().fold(0, |sum: u64, number| sum.rotate_left(5) ^ number)
+}
+
+#[remote]
+fn make(seed: u64, bytes: usize) -> Array<u64> {
+    pattern(seed, bytes)
+}
+
+#[remote]
+fn check(numbers: &Array<u64>) -> u64 {
+    checksum(numbers)
+}
+
+/// Half of the objects are put here, half are made by workers; each is read by a worker and here.
+fn passes_through() -> Result<()> {
+    let bytes = store_bytes() / 16;
+    let count = 16 * number("TIMES", 12);
+    let seeds = 0..count as u64;
+    let objects: Vec<ObjectRef<Array<u64>>> = seeds
+        .clone()
+        .map(|seed| match seed % 2 {
+            0 => put(pattern(seed, bytes)),
+            _ => Ok(make::remote(seed, bytes)),
+        })
+        .collect::<Result<_>>()?;
+    let sums: Vec<_> = objects.iter().map(check::remote).collect();
+    let spilled = store().spilled;
+    for ((seed, object), sum) in seeds.zip(&objects).zip(&sums) {
+        let expected = checksum(&pattern(seed, bytes));
+        assert_eq!(get(sum)?, expected, "object {seed} as a worker reads it");
+        assert_eq!(checksum(&get(object)?), expected, "object {seed} as it is read here");
+    }
+    println!("{} MiB through a store of {} MiB", count * bytes / MIB, store_bytes() / MIB);
+    assert!(spilled + store().spilled > 0, "it does not all fit into memory");
+    drop((objects, sums));
+    empty_in_the_end();
+    Ok(())
+}
+
+#[remote]
+fn is_same(one: &Array<u64>, other: &Array<u64>) -> bool {
+    one.as_ptr() == other.as_ptr()
+}
+
+fn in_place() -> Result<()> {
+    let made = make::remote(7, 4 * MIB);
+    let (one, other) = (get(&made)?, get(&made)?);
+    assert_eq!(one.as_ptr(), other.as_ptr());
+    assert!(get(is_same::remote(&made, &made))?, "nor does a worker copy it");
+    drop((one, other, made));
+    empty_in_the_end();
+    Ok(())
+}
+
+fn too_large() -> Result<()> {
+    let error = put(Array::from(vec![0_u8; store_bytes() + 1])).unwrap_err().to_string();
+    let end = format!("do not fit into a store of {} (`object_store_memory`)", store_bytes());
+    assert!(error.ends_with(&end), "{error}");
+    let error = get(make::remote(1, store_bytes() + 8)).unwrap_err().to_string();
+    assert!(error.ends_with(&end), "{error}");
+    empty_in_the_end();
+    Ok(())
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Table {
+    name: String,
+    columns: Vec<Array<f64>>,
+    notes: Vec<u8>,
+}
+
+#[remote]
+fn turned(mut table: Table) -> Table {
+    table.columns.reverse();
+    table
+}
+
+fn large_values() -> Result<()> {
+    let column = |from: u32| (from..from + 50_000).map(f64::from).collect::<Array<f64>>();
+    let table = Table {
+        name: "large".into(),
+        columns: vec![column(0), column(50_000), Array::from(vec![0.5])],
+        notes: vec![7; MIB],
+    };
+    let back = get(turned::remote(turned::remote(table.clone())))?;
+    assert_eq!(back, table);
+    drop(back);
+    empty_in_the_end();
+    Ok(())
+}
+
+fn a_million() -> Result<()> {
+    for _ in 0..100 {
+        let objects = (0..10_000_u64).map(put).collect::<Result<Vec<_>>>()?;
+        assert_eq!(get(&objects[9_999])?, 9_999);
+    }
+    empty_in_the_end();
+    Ok(())
+}
+
+fn store() -> StoreReport {
+    memory().expect("there is a session").store.expect("it is over processes")
+}
+
+/// Workers tell that they have let go of what they read as soon as they are done.
+fn empty_in_the_end() {
+    let late = Instant::now() + Duration::from_secs(20);
+    let left = || {
+        let memory = memory().expect("there is a session");
+        let store = memory.store.expect("it is over processes");
+        (memory.objects, memory.bytes, store.objects, store.pinned, store.spilled)
+    };
+    while left() != (0, 0, 0, 0, 0) && Instant::now() < late {
+        std::thread::yield_now();
+    }
+    assert_eq!(left(), (0, 0, 0, 0, 0), "objects, bytes; in the store: objects, pinned, spilled");
+}
+
+/// Files of this process cannot grow beyond a MiB.
+fn full_disk() -> ExitCode {
+    let _session = Builder::new()
+        .processes(1)
+        .object_store_memory(16 * MIB)
+        .log_level(LogLevel::Off)
+        .start()
+        .expect("the session starts");
+    let limit = rustix::process::Rlimit { current: Some(MIB as u64), maximum: Some(MIB as u64) };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).expect("a lower limit");
+    let mut kept = Vec::new();
+    let error = loop {
+        match put(pattern(kept.len() as u64, 2 * MIB)) {
+            Ok(object) => kept.push(object),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("nothing can be spilled to"), "{error}");
+    assert!(kept.len() >= 5, "{} objects fitted", kept.len());
+    for (seed, object) in kept.iter().enumerate() {
+        let numbers = get(object).expect("nothing that was written is lost");
+        assert_eq!(checksum(&numbers), checksum(&pattern(seed as u64, 2 * MIB)));
+    }
+    ExitCode::SUCCESS
+}
