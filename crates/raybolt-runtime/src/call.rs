@@ -78,7 +78,7 @@ fn try_submit<A: Arguments, O: Output>(
         Ok(())
     });
     drop(job); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
-    submitted.inspect_err(failures::record_unschedulable)?;
+    submitted.inspect_err(failures::record_error)?;
     if options.until().is_some() {
         watch_deadline(session, task_name(function, &options).to_owned(), &options, &place);
     }

@@ -17,7 +17,8 @@ pub const FAILURES_MAX: usize = 1_000;
 pub struct FailureReport {
     /// When it was noticed.
     pub time: SystemTime,
-    /// `panic`, `task`, or `unschedulable` for one that can never run.
+    /// `panic`, `task`, `unschedulable` for one that can never run, `worker-died` for one that was lost with
+    /// its worker process, or `no-worker` if none starts.
     pub kind: &'static str,
     /// What failed, how and why.
     pub error: TaskError,
@@ -54,9 +55,16 @@ pub(crate) fn record(error: &TaskError, unseen: bool) {
     let _ = session::with(|session| session.failures.push(report));
 }
 
-/// Remembers a task or actor that can never run, so that it can be seen by who does not look at its result.
-pub(crate) fn record_unschedulable(error: &Error) {
-    let Kind::Unschedulable { task, .. } = error.kind() else { return };
+/// Remembers a task or actor that can never run, or that was lost with its worker, so that it can be seen by
+/// who does not look at its result.
+pub(crate) fn record_error(error: &Error) {
+    let (Kind::Unschedulable { task, .. }
+    | Kind::WorkerDied { task, .. }
+    | Kind::NoWorker { task, .. }) = error.kind()
+    else {
+        return;
+    };
+    let kind = error.kind_name();
     let error = TaskError {
         task: task.clone(),
         attempt: 0,
@@ -65,6 +73,6 @@ pub(crate) fn record_unschedulable(error: &Error) {
         location: None,
         backtrace: None,
     };
-    let report = FailureReport { time: SystemTime::now(), kind: "unschedulable", error };
+    let report = FailureReport { time: SystemTime::now(), kind, error };
     let _ = session::with(|session| session.failures.push(report));
 }

@@ -287,7 +287,7 @@ where
             ActorHandle::of(Home::Here(actor))
         });
     if let Err(error) = &made {
-        failures::record_unschedulable(error);
+        failures::record_error(error);
     }
     drop(create); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
     made
@@ -369,7 +369,7 @@ where
         Ok(actor)
     });
     if let Err(error) = &made {
-        failures::record_unschedulable(error);
+        failures::record_error(error);
     }
     drop(construct); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
     let actor = made?;

@@ -371,6 +371,14 @@ impl SessionGuard {
         self.0.runtime().block_on(future)
     }
 
+    /// How many worker processes it is to have; 0 in one process.
+    pub fn worker_processes(&self) -> usize {
+        match &self.0.place {
+            Place::Workers(node) => node.workers.wanted_processes(),
+            Place::Here | Place::Driver(_) => 0,
+        }
+    }
+
     /// The session's directory, if it can be watched.
     pub fn directory(&self) -> Option<PathBuf> {
         let watched = self.0.post().as_ref().map(|post| post.directory().to_owned());

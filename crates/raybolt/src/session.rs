@@ -244,7 +244,12 @@ impl Session {
 /// What was started, in a line.
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "raybolt {} in one process: ", env!("CARGO_PKG_VERSION"))?;
+        write!(f, "raybolt {} ", env!("CARGO_PKG_VERSION"))?;
+        match self.guard.worker_processes() {
+            0 => write!(f, "in one process: ")?,
+            1 => write!(f, "over a worker process: ")?,
+            count => write!(f, "over {count} worker processes: ")?,
+        }
         let resources = session::resources().unwrap_or_default();
         for resource in &resources {
             write!(f, "{resource}, ")?;

@@ -213,10 +213,18 @@ fn a_segfault() {
 }
 
 fn an_exit() {
+    let listed = || {
+        let died = |failure: &raybolt::FailureReport| {
+            failure.kind == "worker-died" && failure.error.task == "exits"
+        };
+        raybolt::errors().unwrap().iter().filter(|failure| died(failure)).count()
+    };
+    let before = listed();
     assert_told(
         get(exits::options().max_retries(0).remote()),
         &["the worker that ran `exits` is gone: it exited with code 3 while it ran `exits`"],
     );
+    assert_eq!(listed(), before + 1);
 }
 
 fn a_kill() {

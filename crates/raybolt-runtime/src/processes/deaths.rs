@@ -23,6 +23,7 @@ use raybolt_core::ids::ProcessId;
 use slotmap::{KeyData, SecondaryMap};
 
 use crate::error::{Error, Kind};
+use crate::failures;
 use crate::hub::Hub;
 use crate::job::Job;
 use crate::processes::blackbox::BlackBox;
@@ -165,7 +166,9 @@ impl Workers {
         }
         for work in failed {
             let (task, because) = (work.job.name().to_owned(), because.clone());
-            work.job.fail(Some(Error::new(Kind::NoWorker { task, because })));
+            let error = Error::new(Kind::NoWorker { task, because });
+            failures::record_error(&error);
+            work.job.fail(Some(error));
             session.act(|hub| hub.owner.finished(work.task, work.attempt, false));
         }
         self.keeper_order(Order::Wanted);
@@ -188,7 +191,11 @@ impl Workers {
             true => Kind::SessionEnded { what: format!("the result of task `{name}`") },
             false => Kind::WorkerDied { task: name, because },
         };
-        job.fail(Some(Error::new(error)));
+        let error = Error::new(error);
+        if !session.is_stopped(task) {
+            failures::record_error(&error);
+        }
+        job.fail(Some(error));
         session.act(|hub| hub.owner.finished(task, attempt, false));
         session.stop_is_over(task);
     }

@@ -109,6 +109,8 @@ pub(crate) enum Order {
 
 /// The way to the keeper's thread.
 pub(crate) struct Keeper {
+    /// How many workers there are to be.
+    pub(crate) workers: usize,
     /// How long a task may run on after its deadline.
     pub(crate) grace: Duration,
     /// The session's directory.
@@ -179,7 +181,7 @@ impl Keeper {
         let door = Door::open(&dir.socket(), identity, Limits::default(), on_guest)
             .map_err(|error| failed(&error))?;
         let logs = Logs::start(&dir.logs(), settings.shows_logs).map_err(io_failed)?;
-        let grace = settings.grace;
+        let (grace, count) = (settings.grace, settings.workers);
         let mut keeping = Keeping {
             settings,
             desk: desk.clone(),
@@ -200,7 +202,7 @@ impl Keeper {
         let directory = keeping.dir.path().to_owned();
         let thread = std::thread::Builder::new().name("raybolt-keeper".into());
         let thread = thread.spawn(move || keeping.run()).map_err(io_failed)?;
-        Ok(Keeper { grace, directory, desk, thread: Mutex::new(Some(thread)) })
+        Ok(Keeper { workers: count, grace, directory, desk, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn order(&self, order: Order) {

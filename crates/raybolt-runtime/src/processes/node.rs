@@ -192,6 +192,11 @@ impl Workers {
         }
     }
 
+    /// How many there are to be.
+    pub(crate) fn wanted_processes(&self) -> usize {
+        self.keeper.get().map_or(0, |keeper| keeper.workers)
+    }
+
     /// How long a task may run on after its deadline.
     pub(crate) fn grace(&self) -> Option<Duration> {
         self.keeper.get().map(|keeper| keeper.grace)
