@@ -231,6 +231,9 @@ impl Death {
                 text.push_str(&format!(" and {} more", ran.len() - NAMED_MAX));
             }
         }
+        if self.doom.is_none() && self.how.contains("SIGKILL") {
+            text.push_str(", by somebody, or by the kernel for lack of memory");
+        }
         text + &quoted(&self.last_lines)
     }
 }
