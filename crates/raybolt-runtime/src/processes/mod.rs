@@ -10,20 +10,20 @@
 //!  get: leads, and reads the links itself  <======================  answer
 //! ```
 //!
-//! - [`node`]: the driver's side: workers, what lies at each, answers, losses.
-//! - [`serve`]: the worker's side.
-//! - [`remote_actor`]: the driver's side of an actor. [`hosted`]: the worker's.
-//! - [`leader`]: who reads the links. [`link`], [`poll`]: sockets.
-//! - [`upstream`]: how code in a worker calls others. [`downstream`]: what the driver does
-//!   for it. [`raw`]: what it keeps without knowing its type. [`lent`]: objects
+//! - `node`: the driver's side: workers, what lies at each, answers, losses.
+//! - `serve`: the worker's side.
+//! - `remote_actor`: the driver's side of an actor. `hosted`: the worker's.
+//! - `leader`: who reads the links. `link`, `poll`: sockets.
+//! - `upstream`: how code in a worker calls others. `downstream`: what the driver does
+//!   for it. `raw`: what it keeps without knowing its type. `lent`: objects
 //!   that other processes know of.
-//! - [`start`]: how a program finds out that it is a worker. [`birth`]: before
-//!   `main`. [`keeper`], [`spawn`]: starts and ends.
-//! - [`deaths`], [`blackbox`]: what a death means for tasks. [`stops`], [`monitor`]: why workers are
-//!   killed. [`logs`]: what workers print.
-//! - [`inlet`] and [`outlet`]: streams whose generator is in another process.
-//!   [`relay`]: those that are read in a worker.
-//! - [`code`]: names of code. [`parcel`]: values on their way.
+//! - `start`: how a program finds out that it is a worker. `birth`: before
+//!   `main`. `keeper`, `spawn`: starts and ends.
+//! - `deaths`, `blackbox`: what a death means for tasks. `stops`, `monitor`: why workers are
+//!   killed. `logs`: what workers print.
+//! - `inlet` and `outlet`: streams whose generator is in another process.
+//!   `relay`: those that are read in a worker.
+//! - `code`: names of code. `parcel`: values on their way.
 
 pub(crate) mod birth;
 pub(crate) mod blackbox;

@@ -5,13 +5,13 @@
 //! type can pass it on. There are
 //! - *inline* pieces: the value's own bytes;
 //! - *laid out* pieces: the value's own bytes and its *segments*, long runs of numbers that are mapped
-//!   rather than read ([`layout`](super::layout));
-//! - *stored* pieces: where in the store such a layout lies. What is longer than [`INLINE_MAX`] goes there;
+//!   rather than read (`layout`);
+//! - *stored* pieces: where in the store such a layout lies. What is longer than `INLINE_MAX` goes there;
 //! - *references*: the object whose value belongs here.
 //!
 //! # References inside values
 //! An [`ObjectRef`](crate::object::ObjectRef) within a value is written as its id. While a value is
-//! *packed* ([`packing`]) the references in it are collected, for the sender has to see to it that their
+//! *packed* (`packing`) the references in it are collected, for the sender has to see to it that their
 //! objects live on; while it is *opened* references may be read back.
 
 use std::cell::{Cell, RefCell};
