@@ -190,7 +190,7 @@ impl DrpcTopologyBuilder {
         id: &str,
         bolt: B,
         parallelism: usize,
-    ) -> BoltDeclarer<'_, B::In> {
+    ) -> BoltDeclarer<'_, B::In, B> {
         self.topology.set_bolt(id, bolt, parallelism)
     }
 

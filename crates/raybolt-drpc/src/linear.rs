@@ -58,7 +58,7 @@ impl LinearDrpcTopologyBuilder {
         &mut self,
         bolt: B,
         parallelism: usize,
-    ) -> LinearBoltDeclarer<'_, B::In> {
+    ) -> LinearBoltDeclarer<'_, B::In, B> {
         let (id, previous) = self.next();
         let declarer = self.inner.set_bolt(&id, bolt, parallelism);
         LinearBoltDeclarer { declarer, previous }
@@ -69,7 +69,7 @@ impl LinearDrpcTopologyBuilder {
         &mut self,
         bolt: B,
         parallelism: usize,
-    ) -> LinearBoltDeclarer<'_, B::In> {
+    ) -> LinearBoltDeclarer<'_, B::In, PerRequest<B>> {
         self.add_bolt(PerRequest::new(bolt), parallelism)
     }
 
@@ -165,8 +165,8 @@ fn previous_id(number: usize) -> String {
 }
 
 /// Says how a bolt of a chain reads the one before it, and more about it.
-pub struct LinearBoltDeclarer<'b, In> {
-    declarer: BoltDeclarer<'b, In>,
+pub struct LinearBoltDeclarer<'b, In, B = ()> {
+    declarer: BoltDeclarer<'b, In, B>,
     previous: String,
 }
 
@@ -185,7 +185,16 @@ macro_rules! groupings {
     )*};
 }
 
-impl<'b, In: Tuple> LinearBoltDeclarer<'b, In> {
+impl<B: Bolt + raybolt_wire::Value> LinearBoltDeclarer<'_, B::In, B> {
+    /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`; see
+    /// [`BoltDeclarer::in_processes`].
+    pub fn in_processes(self, processes: usize) -> Self {
+        let LinearBoltDeclarer { declarer, previous } = self;
+        LinearBoltDeclarer { declarer: declarer.in_processes(processes), previous }
+    }
+}
+
+impl<'b, In: Tuple, B> LinearBoltDeclarer<'b, In, B> {
     groupings! {
         /// All instances get tuples in turn.
         shuffle_grouping shuffle_grouping_on;
@@ -255,7 +264,10 @@ impl<'b, In: Tuple> LinearBoltDeclarer<'b, In> {
         self.map(|declarer, _| declarer.queue_tuples_max(max))
     }
 
-    fn map(self, say: impl FnOnce(BoltDeclarer<'b, In>, &str) -> BoltDeclarer<'b, In>) -> Self {
+    fn map(
+        self,
+        say: impl FnOnce(BoltDeclarer<'b, In, B>, &str) -> BoltDeclarer<'b, In, B>,
+    ) -> Self {
         let LinearBoltDeclarer { declarer, previous } = self;
         let declarer = say(declarer, &previous);
         LinearBoltDeclarer { declarer, previous }

@@ -460,6 +460,13 @@ pub fn is_worker() -> bool {
     Invitation::of_this_process().is_some()
 }
 
+/// How many worker processes this process's session keeps for tasks and actors; none without a session, and none
+/// in a worker.
+pub fn worker_processes() -> usize {
+    let count = with(|session| session.node().map_or(0, |node| node.workers.kept()));
+    count.unwrap_or(0)
+}
+
 /// What this process's session holds now.
 ///
 /// # Errors
@@ -587,6 +594,7 @@ impl Session {
     fn keep_workers(self: &Arc<Self>, settings: Settings) -> Result<()> {
         let Place::Workers(node) = &self.place else { return Ok(()) };
         node.workers.belong_to(self);
+        node.workers.keeps(settings.workers);
         node.workers.keep(Keeper::start(self, &node.workers, settings)?);
         Ok(())
     }

@@ -106,6 +106,13 @@ impl<T> Batch<T> {
         spare
     }
 
+    /// The tuples, their anchors (as many, or none), and further anchors by position; in order.
+    pub(crate) fn into_parts(mut self) -> (Vec<T>, Vec<Anchor>, Vec<(u32, Anchor)>) {
+        self.tuples.reverse();
+        self.anchors.reverse();
+        (self.tuples, self.anchors, self.more)
+    }
+
     /// The same batch with each tuple converted; of what cannot be, `refused` gets the error and the
     /// tuple's anchors.
     pub(crate) fn convert<U, E>(

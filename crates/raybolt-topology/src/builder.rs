@@ -12,6 +12,7 @@ use crate::async_bolt::{AsyncBolt, AsyncOperator};
 use crate::bolt::Bolt;
 use crate::factory::{BoltFactory, Factory, SpoutFactory};
 use crate::instance::Plain;
+use crate::processes::Proxy;
 use crate::routing::{CustomGrouping, MakeCustom};
 use crate::shared::RequestObserver;
 use crate::spout::Spout;
@@ -58,6 +59,8 @@ pub(crate) struct ComponentSpec {
     pub(crate) tick: Option<Duration>,
     pub(crate) blocking: bool,
     pub(crate) queue_tuples_max: Option<usize>,
+    /// How many worker processes the session must have for it, if it is to run there.
+    pub(crate) processes: Option<usize>,
 }
 
 /// A custom grouping of one input.
@@ -119,6 +122,28 @@ pub enum BuildError {
         /// The stream.
         stream: String,
     },
+    /// A bolt is to run in worker processes, of which the session has too few.
+    #[error(
+        "bolt `{bolt}` is declared to run in {wanted} worker processes, but the session has {there}; begin it with `Builder::processes({wanted})` or `RAYBOLT_WORKERS=processes:{wanted}`"
+    )]
+    Processes {
+        /// The bolt.
+        bolt: String,
+        /// How many it asks for.
+        wanted: usize,
+        /// How many there are.
+        there: usize,
+    },
+    /// A bolt is to run in worker processes, and emits on a direct stream, which needs to know its readers.
+    #[error(
+        "bolt `{bolt}` is declared to run in worker processes and emits on the direct stream `{stream}`, which cannot be done from there; leave `in_processes` out, or use a fields grouping"
+    )]
+    DirectInProcesses {
+        /// The bolt.
+        bolt: String,
+        /// The stream.
+        stream: String,
+    },
     /// User code panicked while an instance was made.
     #[error("an instance of component `{component}` cannot be made: user code {message}")]
     Panicked {
@@ -155,17 +180,13 @@ impl TopologyBuilder {
         id: &str,
         bolt: B,
         parallelism: usize,
-    ) -> BoltDeclarer<'_, B::In> {
-        let mut outputs = Outputs::<B::Out>::new();
-        bolt.declare_outputs(&mut outputs);
+    ) -> BoltDeclarer<'_, B::In, B> {
+        let streams = declared(&bolt);
         let mut node = Component::bolt(id);
         node.takes = Some(tuple_type::<B::In>());
         node.wants_finished = B::WANTS_FINISHED;
         let factory = BoltFactory::new(Plain(bolt));
-        BoltDeclarer {
-            spec: self.add(node, parallelism, outputs.streams, factory),
-            takes: PhantomData,
-        }
+        BoltDeclarer { spec: self.add(node, parallelism, streams, factory), takes: PhantomData }
     }
 
     /// Adds a bolt whose `execute` is a future, with so many instances.
@@ -210,6 +231,7 @@ impl TopologyBuilder {
         let topology = Topology { graph, components: self.components, observer: self.observer };
         topology.check_ticks()?;
         topology.check_customs()?;
+        topology.check_streams_of_processes()?;
         Ok(topology)
     }
 
@@ -229,6 +251,7 @@ impl TopologyBuilder {
             tick: None,
             blocking: false,
             queue_tuples_max: None,
+            processes: None,
         });
         self.components.last_mut().expect("one was pushed")
     }
@@ -240,6 +263,26 @@ impl Topology {
             Some(spec) => Err(BuildError::ZeroTick { bolt: spec.node.id.clone() }),
             None => Ok(()),
         }
+    }
+
+    fn check_streams_of_processes(&self) -> Result<(), BuildError> {
+        for spec in self.components.iter().filter(|spec| spec.processes.is_some()) {
+            if let Some(stream) = spec.streams.iter().find(|stream| stream.direct) {
+                let (bolt, stream) = (spec.node.id.clone(), stream.id.clone());
+                return Err(BuildError::DirectInProcesses { bolt, stream });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there are as many worker processes as its bolts ask for.
+    pub(crate) fn check_processes(&self, there: usize) -> Result<(), BuildError> {
+        for spec in &self.components {
+            if let Some(wanted) = spec.processes.filter(|wanted| *wanted > there) {
+                return Err(BuildError::Processes { bolt: spec.node.id.clone(), wanted, there });
+            }
+        }
+        Ok(())
     }
 
     fn check_customs(&self) -> Result<(), BuildError> {
@@ -346,13 +389,59 @@ impl SpoutDeclarer<'_> {
     }
 }
 
-/// Says what a bolt that was added reads, and more about it. `In` is what it takes.
-pub struct BoltDeclarer<'b, In> {
+/// Says what a bolt that was added reads, and more about it. `In` is what it takes, `B` the bolt.
+pub struct BoltDeclarer<'b, In, B = ()> {
     spec: &'b mut ComponentSpec,
-    takes: PhantomData<In>,
+    takes: PhantomData<fn(In, B)>,
 }
 
-impl<In: Tuple> BoltDeclarer<'_, In> {
+impl<B: Bolt + raybolt_wire::Value> BoltDeclarer<'_, B::In, B> {
+    /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`.
+    /// (Bolts alone: spouts, async bolts and bolts made per request stay in this process.)
+    ///
+    /// The bolt travels by `serde`, and so do the tuples: in batches, a few at a time, so that a slow process
+    /// slows the producers down. Groupings, acks, requests and counters are the same as here. When a
+    /// process dies, so does the state of its instances; what was on the way there fails (spouts replay what
+    /// they follow), and the instances begin anew elsewhere, with a clone that is prepared again.
+    ///
+    /// A tuple that the bolt [holds](crate::Collector::hold) is settled with its instance's next batch or tick.
+    ///
+    /// ```no_run
+    /// # use raybolt_topology::*;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// # #[derive(Clone)] struct Words;
+    /// # impl Spout for Words {
+    /// #     type Out = (String,);
+    /// #     fn next_tuple(&mut self, _: &mut SpoutCollector<(String,)>) -> Next { Next::Done }
+    /// # }
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Exclaim;
+    /// # impl Bolt for Exclaim {
+    /// #     type In = (String,);
+    /// #     type Out = (String,);
+    /// #     fn execute(&mut self, t: (String,), out: &mut Collector<(String,)>) -> Result<(), BoltError> { Ok(()) }
+    /// # }
+    ///
+    /// let mut builder = TopologyBuilder::new();
+    /// builder.set_spout("words", Words, 1);
+    /// builder.set_bolt("exclaim", Exclaim, 4).shuffle_grouping("words").in_processes(2);
+    /// // In a session over processes: `Builder::processes(2)` or `RAYBOLT_WORKERS=processes:2`.
+    /// let topology = LocalCluster::new().submit("exclaim", Config::default(), builder)?;
+    /// # Ok::<(), SubmitError>(())
+    /// ```
+    pub fn in_processes(self, processes: usize) -> Self {
+        let factory: &dyn Any = &*self.spec.factory;
+        // Once is enough: the second time it is a proxy already.
+        if let Some(plain) = factory.downcast_ref::<BoltFactory<Plain<B>>>() {
+            self.spec.factory = BoltFactory::new(Proxy::new(plain.prototype().0));
+        }
+        self.spec.processes = Some(processes.max(1));
+        self
+    }
+}
+
+impl<In: Tuple, B> BoltDeclarer<'_, In, B> {
     /// Reads `component`'s default stream; all instances in turn.
     pub fn shuffle_grouping(self, component: &str) -> Self {
         self.shuffle_grouping_on(component, DEFAULT_STREAM)
@@ -504,6 +593,13 @@ impl<In: Tuple> BoltDeclarer<'_, In> {
         });
         self
     }
+}
+
+/// The streams that a bolt declares.
+pub(crate) fn declared<B: Bolt>(bolt: &B) -> Vec<StreamSpec> {
+    let mut outputs = Outputs::<B::Out>::new();
+    bolt.declare_outputs(&mut outputs);
+    outputs.streams
 }
 
 fn names<'f>(fields: impl IntoIterator<Item = &'f str>) -> Vec<String> {

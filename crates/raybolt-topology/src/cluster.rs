@@ -151,6 +151,7 @@ impl LocalCluster {
         check_name("topology", name).map_err(BuildError::from)?;
         check_config(&config)?;
         let topology = topology.into_topology()?;
+        topology.check_processes(raybolt_runtime::session::worker_processes())?;
         let mut topologies = self.inner.topologies();
         if topologies.contains_key(name) {
             return Err(SubmitError::NameTaken { name: name.to_owned() });

@@ -8,6 +8,8 @@ use raybolt_core::ids::{RequestId, RootId};
 
 use crate::batch::Origin;
 use crate::ledger::{Kept, Ledger};
+use crate::processes::wire::Emitted;
+use crate::processes::{Captured, Open};
 use crate::routing::{AnyOutlet, Outlet};
 use crate::shared::Place;
 use crate::spout::MessageId;
@@ -158,6 +160,26 @@ impl<Out: Tuple> Collector<Out> {
         }
     }
 
+    /// Keeps what is emitted from now on, instead of sending it to instances.
+    pub(crate) fn capture(&mut self, into: &Arc<Captured>, task: &Arc<Task>) {
+        self.main.capture(0, into, task);
+        for (index, outlet) in self.others.iter_mut().enumerate() {
+            outlet.capture(index + 1, into, task);
+        }
+    }
+
+    /// Emits what was [captured](Collector::capture) in another process, anchored to what is open here.
+    pub(crate) fn replay(&mut self, emitted: &Emitted, open: &mut Open) -> Result<(), String> {
+        let outlet: Option<&mut dyn AnyOutlet> = match emitted.stream as usize {
+            0 => Some(&mut self.main),
+            index => self.others.get_mut(index - 1).map(|outlet| &mut **outlet as _),
+        };
+        match outlet {
+            Some(outlet) => outlet.replay(emitted, open, &mut self.ledger),
+            None => Err(format!("an answer for stream {}, which is not there", emitted.stream)),
+        }
+    }
+
     fn outlet<T: Tuple>(&mut self, stream: &str) -> (&mut Outlet<T>, &mut Ledger) {
         let outlet: &mut dyn AnyOutlet = match self.streams.find(stream) {
             Some(0) => &mut self.main,
@@ -191,6 +213,16 @@ pub struct Held {
 }
 
 impl Held {
+    /// What follows the tuple.
+    pub(crate) fn roots(&self) -> &[(u64, u64)] {
+        self.kept.as_ref().map_or(&[], |kept| &kept.roots)
+    }
+
+    /// What follows the tuple, to anchor what was emitted because of it elsewhere.
+    pub(crate) fn roots_mut(&mut self) -> &mut [(u64, u64)] {
+        self.kept.as_mut().map_or(&mut [], |kept| &mut kept.roots)
+    }
+
     /// The tuple has been processed. Works on any thread.
     pub fn ack(mut self) {
         if let Some(kept) = self.kept.take() {

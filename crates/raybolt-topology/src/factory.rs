@@ -1,5 +1,6 @@
 //! Makes instances of a component whose type only the factory knows.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex};
 
 use raybolt_core::ids::{ComponentIndex, InstanceId};
@@ -45,7 +46,7 @@ pub(crate) struct Made {
 }
 
 /// Makes the instances of one component.
-pub(crate) trait Factory: Send + Sync {
+pub(crate) trait Factory: Any + Send + Sync {
     fn make(&self, seat: Seat) -> Made;
 }
 
@@ -55,11 +56,17 @@ impl<O: Operator> BoltFactory<O> {
     pub(crate) fn new(prototype: O) -> Arc<Self> {
         Arc::new(BoltFactory(Mutex::new(prototype)))
     }
+
+    /// A copy of the prototype.
+    pub(crate) fn prototype(&self) -> O {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fresh()
+    }
 }
 
 impl<O: Operator> Factory for BoltFactory<O> {
     fn make(&self, seat: Seat) -> Made {
-        let prototype = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fresh();
+        let mut prototype = self.prototype();
+        prototype.seated(&seat);
         let inbox = Inbox::<O::In>::new(seat.task.clone(), seat.queue_tuples_max);
         let published = Arc::<Published>::default();
         let sinks = sinks(&inbox, &seat.shared, seat.place);

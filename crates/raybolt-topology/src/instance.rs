@@ -19,6 +19,7 @@ use crate::bolt::{Bolt, BoltError};
 use crate::catch::caught;
 use crate::collector::Collector;
 use crate::context::Context;
+use crate::factory::Seat;
 use crate::inbox::{Inbox, Left};
 use crate::ledger::Kept;
 use crate::stats::{Counters, Published};
@@ -43,6 +44,14 @@ pub(crate) trait Operator: Send + Sized + 'static {
     type In: Tuple;
     type Out: Tuple;
 
+    /// Whether requests are finished elsewhere: then [`Operator::finished`] only begins it, and who tells the
+    /// ledger is [`Operator::poll`].
+    const FINISHES_LATER: bool = false;
+
+    /// Where its instance stands in the topology, before anything else.
+    fn seated(&mut self, seat: &Seat) {
+        let _ = seat;
+    }
     /// A copy of the prototype.
     fn fresh(&self) -> Self;
     fn prepare(&mut self, context: &Context);
@@ -153,6 +162,11 @@ impl<O: Operator> BoltInstance<O> {
         }
     }
 
+    /// What it emits, and what it writes down.
+    pub(crate) fn collector(&mut self) -> &mut Collector<O::Out> {
+        &mut self.collector
+    }
+
     /// Step 2. What a command emits may find no room either, so the rest waits then.
     fn obey(&mut self, task: &Task) {
         if task.has_mail() {
@@ -198,8 +212,19 @@ impl<O: Operator> BoltInstance<O> {
 
     fn finish(&mut self, request: RequestId) {
         self.collector.ledger.counters.finished += 1;
-        self.collector.ledger.begin_finish();
         let mut failure = None;
+        if O::FINISHES_LATER {
+            self.user_or(
+                |bolt, out| bolt.finished(request, out),
+                |message| failure = Some(message),
+            );
+            if failure.is_none() {
+                return;
+            }
+            self.collector.ledger.begin_finish();
+            return self.collector.ledger.settle_finish(request, failure.as_deref());
+        }
+        self.collector.ledger.begin_finish();
         self.user_or(|bolt, out| bolt.finished(request, out), |message| failure = Some(message));
         self.collector.ledger.settle_finish(request, failure.as_deref());
     }

@@ -61,6 +61,19 @@ pub(crate) struct Ledger {
     pub(crate) cancelled: Vec<(RequestId, Arc<str>)>,
     /// Instances that got a batch at the end of this slice.
     pub(crate) roused: Option<Arc<Task>>,
+    /// Where reports go, if the machines that follow trees and requests are in another process.
+    pub(crate) relay: Option<Relay>,
+}
+
+/// What an instance has done whose machines are in another process. Roots are what the tuples are
+/// called there.
+#[derive(Default)]
+pub(crate) struct Relay {
+    pub(crate) acked: Vec<u64>,
+    pub(crate) failed: Vec<(u64, String)>,
+    pub(crate) state_lost: Option<String>,
+    /// Why a request failed, if only one was worked on.
+    pub(crate) request_failure: Option<String>,
 }
 
 /// The tuple that was taken last.
@@ -158,6 +171,7 @@ impl Ledger {
             state_lost: None,
             cancelled: Vec::new(),
             roused: None,
+            relay: None,
         }
     }
 
@@ -437,6 +451,9 @@ impl Ledger {
     /// The slice is over: tells the machines what was written down.
     pub(crate) fn report(&mut self) {
         self.close_run();
+        if self.relay.is_some() {
+            return self.report_to_relay();
+        }
         if !(self.folds.is_empty() && self.failures.is_empty() && self.roots.is_empty()) {
             let (spout, folds, roots) = (self.spout, &self.folds, &self.roots);
             let failures = &self.failures;
@@ -470,6 +487,27 @@ impl Ledger {
             self.sent.clear();
             self.request_failures.clear();
         }
+    }
+
+    /// The bolt's state is gone, and with it that of the requests it has seen until now: not of those whose
+    /// tuples were worked on since, as when a process took over from one that died.
+    pub(crate) fn lose_state(&mut self, message: &str) {
+        self.report();
+        let Place { component, instance } = self.place;
+        self.shared.coordinate(|batches| batches.state_lost(component, instance, message));
+    }
+
+    fn report_to_relay(&mut self) {
+        let Some(relay) = &mut self.relay else { return };
+        relay.acked.extend(self.folds.drain(..).map(|(root, _)| root.0));
+        let failures = self.failures.drain(..);
+        relay.failed.extend(failures.map(|(root, _, message)| (root.0, message.to_string())));
+        relay.state_lost = self.state_lost.take().or(relay.state_lost.take());
+        if let Some((_, message)) = self.request_failures.drain(..).next_back() {
+            relay.request_failure = Some(message.to_string());
+        }
+        self.entries.clear();
+        self.sent.clear();
     }
 }
 

@@ -16,6 +16,7 @@ mod field;
 mod inbox;
 mod instance;
 mod ledger;
+mod processes;
 mod replay;
 mod routing;
 mod shared;

@@ -29,6 +29,9 @@ use raybolt_core::ids::InstanceIndex;
 use crate::batch::{Anchor, Batch, Origin};
 use crate::inbox::Sink;
 use crate::ledger::{Ledger, Row};
+use crate::processes::wire::Emitted;
+use crate::processes::{self, Captured, Open};
+use crate::task::Task;
 use crate::tuple::Tuple;
 use crate::wiring::Wiring;
 
@@ -62,6 +65,17 @@ pub(crate) trait AnyOutlet: Send {
 
     /// Builds the ports anew; all must be empty.
     fn connect(&mut self, wiring: &Wiring, ledger: &Ledger, stream: usize);
+
+    /// Sends everything to one place that keeps it for another process.
+    fn capture(&mut self, stream: usize, into: &Arc<Captured>, task: &Arc<Task>);
+
+    /// Sends what was captured in another process.
+    fn replay(
+        &mut self,
+        emitted: &Emitted,
+        open: &mut Open,
+        ledger: &mut Ledger,
+    ) -> Result<(), String>;
 
     fn as_any(&mut self) -> &mut dyn Any;
 }
@@ -136,6 +150,27 @@ impl<T: Tuple> AnyOutlet for Outlet<T> {
 
     fn connect(&mut self, wiring: &Wiring, ledger: &Ledger, stream: usize) {
         self.ways = wiring.ways(ledger, stream);
+    }
+
+    fn capture(&mut self, stream: usize, into: &Arc<Captured>, task: &Arc<Task>) {
+        self.ways = vec![Way::new(WayOptions {
+            grouping: &Grouping::Global,
+            custom: None,
+            key_fields: &[],
+            sinks: vec![processes::capture::<T>(stream, into, task)],
+            slot: 0,
+            origin: Origin { edge: 0, instance: 0 },
+            seed: 0,
+        })];
+    }
+
+    fn replay(
+        &mut self,
+        emitted: &Emitted,
+        open: &mut Open,
+        ledger: &mut Ledger,
+    ) -> Result<(), String> {
+        processes::replay(emitted, open, ledger, |tuple: T, ledger| self.send(tuple, ledger))
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -56,6 +56,11 @@ impl Streams {
         self.list.iter().position(|spec| spec.id == stream)
     }
 
+    /// Component and stream of each edge of the plan.
+    pub(crate) fn sources(&self) -> &Arc<[(String, String)]> {
+        &self.sources
+    }
+
     pub(crate) fn source(&self, edge: u32) -> Option<(&str, &str)> {
         self.sources.get(edge as usize).map(|(component, stream)| (&**component, &**stream))
     }

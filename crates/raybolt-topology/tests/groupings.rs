@@ -8,11 +8,12 @@ use common::*;
 use raybolt_topology::*;
 
 type Number = (u64,);
+type Reader<'b> = BoltDeclarer<'b, Number, Tell<Number>>;
 
 /// Which instance saw which numbers, of `count` emitted to four instances.
 fn spread(
     count: u64,
-    read: impl for<'b> FnOnce(BoltDeclarer<'b, Number>) -> BoltDeclarer<'b, Number>,
+    read: impl for<'b> FnOnce(Reader<'b>) -> Reader<'b>,
     deliveries: usize,
 ) -> BTreeMap<usize, Vec<u64>> {
     let (tell, seen) = tell::<Number>();

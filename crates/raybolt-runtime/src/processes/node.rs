@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ pub(crate) struct Workers {
     session: RwLock<Weak<Session>>,
     all: Mutex<BTreeMap<ProcessId, Arc<Worker>>>,
     keeper: OnceLock<Keeper>,
+    /// How many there are to be.
+    kept: AtomicUsize,
     /// Why no worker is to be had, while none is.
     gave_up: Mutex<Option<String>>,
     is_watched: AtomicBool,
@@ -121,6 +123,7 @@ impl Node {
             session: RwLock::default(),
             all: Mutex::default(),
             keeper: OnceLock::new(),
+            kept: AtomicUsize::new(0),
             gave_up: Mutex::default(),
             is_watched: AtomicBool::new(false),
             relays: Relays::default(),
@@ -184,6 +187,15 @@ impl Workers {
             self.keeper_order(Order::Retire(process));
         }
         self.keeper_order(Order::Start(kind));
+    }
+
+    /// How many workers there are to be, those of tasks with devices of their own aside.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn keeps(&self, workers: usize) {
+        self.kept.store(workers, Ordering::Relaxed);
     }
 
     pub(crate) fn keeper_order(&self, order: Order) {
