@@ -123,6 +123,12 @@ pub enum ToWorker {
         /// The slab, or why there is none.
         granted: Result<SlabGranted, String>,
     },
+    /// What the body of the next message refers to. The worker has borrowed it as often as it stands here,
+    /// whether it looks at the body or not, and says `Released` as often.
+    Lend {
+        /// Which objects.
+        refs: Vec<u64>,
+    },
 }
 
 /// An actor as its worker gets it.

@@ -41,6 +41,11 @@ pub const DEPTH_MAX: u32 = 512;
 /// for if it is slower than thought.
 pub const AHEAD_US: u64 = 2_000;
 
+/// How many tasks a lease serves before others have their turn.
+pub const SLICE_TASKS: u32 = 64;
+/// How long a lease serves before others have their turn, in microseconds; looked at between tasks.
+pub const SLICE_US: u64 = 10_000;
+
 /// The machine; see the module's documentation.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -81,6 +86,10 @@ struct Given {
     is_free: bool,
     /// Whether it holds more than CPUs, which tasks that wait do not give back: one at a time.
     is_exclusive: bool,
+    /// How many of its tasks were answered.
+    served: u32,
+    /// When its first task was pushed.
+    first_us: Option<u64>,
     /// When the worker began with what it answers next, as far as we know.
     since_us: u64,
 }
@@ -256,6 +265,7 @@ impl Fleet {
             if given.in_flight == 0 {
                 given.since_us = now_us;
             }
+            given.first_us.get_or_insert(now_us);
             given.in_flight += if self.plants.has(Plant::CountTwice) { 2 } else { 1 };
         }
     }
@@ -285,6 +295,7 @@ impl Fleet {
     pub fn answered(&mut self, lease: LeaseKey, count: u32, now_us: u64) -> bool {
         let Some(given) = self.given.get_mut(lease) else { return false };
         given.in_flight -= count.min(given.in_flight);
+        given.served = given.served.saturating_add(count);
         let free = given.becomes_free();
         let took_ns = now_us.saturating_sub(given.since_us) * 1_000 / u64::from(count.max(1));
         given.since_us = now_us;
@@ -297,6 +308,14 @@ impl Fleet {
         *pace =
             if *pace == 0 || took_ns > *pace { took_ns.max(1) } else { (*pace * 3 + took_ns) / 4 };
         free
+    }
+
+    /// Whether a lease has had its turn, if others wait for theirs.
+    pub fn slice_is_over(&self, lease: LeaseKey, now_us: u64) -> bool {
+        self.given.get(lease).is_some_and(|given| {
+            let lasted = given.first_us.map_or(0, |first| now_us.saturating_sub(first));
+            given.served >= SLICE_TASKS || lasted >= SLICE_US
+        })
     }
 
     /// Whether nothing of a lease is in flight.
@@ -340,8 +359,17 @@ impl Fleet {
 
 impl Given {
     fn new(class: ClassId, process: ProcessId, is_exclusive: bool) -> Self {
-        let (in_flight, blocked, since_us) = (0, 0, 0);
-        Given { class, process, in_flight, blocked, is_free: false, is_exclusive, since_us }
+        Given {
+            class,
+            process,
+            in_flight: 0,
+            blocked: 0,
+            is_free: false,
+            is_exclusive,
+            served: 0,
+            first_us: None,
+            since_us: 0,
+        }
     }
 
     /// Whether nothing runs on its CPU any more.
@@ -443,6 +471,21 @@ mod tests {
         assert!(!fleet.has_room(lease));
         let _ = fleet.answered(lease, 19, 5_100);
         assert!(fleet.is_idle(lease));
+    }
+
+    #[test]
+    fn a_slice_is_over_after_some_tasks_or_some_time() {
+        let mut fleet = Fleet::new();
+        let leases = leases(2);
+        fleet.ready(FIRST);
+        for lease in &leases {
+            fleet.granted(*lease, CLASS, false);
+            fleet.pushed(*lease, 100);
+        }
+        assert!(!fleet.slice_is_over(leases[0], 100 + SLICE_US - 1));
+        assert!(fleet.slice_is_over(leases[0], 100 + SLICE_US));
+        let _ = fleet.answered(leases[1], SLICE_TASKS, 200);
+        assert!(fleet.slice_is_over(leases[1], 200));
     }
 
     #[test]

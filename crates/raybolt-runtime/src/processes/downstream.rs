@@ -15,6 +15,7 @@ use crate::object::{AnyObject, Hold, Lazy, Object};
 use crate::panics;
 use crate::pool::Runnable;
 use crate::processes::code;
+use crate::processes::lent::alias;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel::{self, Piece};
@@ -27,7 +28,7 @@ use crate::slot::{Slot, Waiter};
 impl Session {
     /// The objects with these ids, which now live at least as long as what is returned.
     pub(crate) fn keep(&self, ids: &[u64]) -> Result<Vec<Arc<dyn AnyObject>>> {
-        ids.iter().map(|id| self.lent(*id)).collect()
+        ids.iter().map(|id| self.lent(*id).map(|object| alias(*id, object))).collect()
     }
 
     /// A value that came from a worker, as an object.
@@ -239,6 +240,7 @@ impl Workers {
             work::append(&mut frame, &message(Outcome::Failed), FRAME_MAX, body)
                 .expect("an error is shorter than a frame");
         }
+        needs.announce(0, &mut frame);
         self.send_parcel(session, worker, &frame, needs);
     }
 }

@@ -8,6 +8,7 @@
 //! - **LENT-1 (kept).** What is lent is kept here, whatever becomes of this process's own handles.
 //! - **LENT-2 (found).** A known object is found by its id until it is freed.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -18,7 +19,8 @@ use slotmap::KeyData;
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
 use crate::object::{AnyObject, Lazy, Object, ObjectRef};
-use crate::processes::raw::Raw;
+use crate::processes::inlet::Inlet;
+use crate::processes::raw::{Encoded, Raw};
 use crate::session::Session;
 use crate::slot::Waiter;
 use raybolt_wire::Value;
@@ -96,6 +98,59 @@ impl Lent {
                 self.chosen.remove(&id);
             }
         }
+    }
+}
+
+/// An object under the id that stands in bytes which nobody here reads: who gets them knows it by that.
+struct Alias {
+    id: u64,
+    object: Arc<dyn AnyObject>,
+}
+
+/// The object, under this id.
+pub(crate) fn alias(id: u64, object: Arc<dyn AnyObject>) -> Arc<dyn AnyObject> {
+    if object.id() == id { object } else { Arc::new(Alias { id, object }) }
+}
+
+impl AnyObject for Alias {
+    fn key(&self) -> ObjectKey {
+        self.object.key()
+    }
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn fail(&self, error: Error) -> bool {
+        self.object.fail(error)
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.object.error()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.object.is_ready()
+    }
+
+    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter> {
+        self.object.watch(waiter)
+    }
+
+    fn pack(&self, out: &mut Vec<u8>) -> Result<()> {
+        self.object.pack(out)
+    }
+
+    fn arrived(&self, value: Result<Arc<Encoded>>) -> bool {
+        self.object.arrived(value)
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self.object.clone().into_any()
+    }
+
+    fn inlet(self: Arc<Self>) -> Option<Arc<dyn Inlet>> {
+        self.object.clone().inlet()
     }
 }
 

@@ -632,6 +632,7 @@ impl Frames {
             true => job.pack(out),
             false => shelf::without_waiting(|| job.pack(out)),
         };
+        let start = bytes.len();
         let (appended, needs) = parcel::packing(|| work::append(bytes, &message, FRAME_MAX, pack));
         match appended {
             Ok(()) => {}
@@ -643,6 +644,7 @@ impl Frames {
                 return Err((push, error));
             }
         }
+        needs.announce(start, bytes);
         self.needs.add(needs);
         let (order, since) = (0, self.since); // The order is known when the worker holds it.
         let (class, job) = (push.class, push.work.job);
@@ -773,7 +775,9 @@ impl Hub {
     /// Takes as many tasks for a lease as there is room for; gives the lease back if nothing is left.
     fn refill(&mut self, assigned: Assigned, now_us: u64, pushes: &mut Vec<Push>) {
         let Assigned { lease, class, process } = assigned;
-        while self.fleet.has_room(lease) {
+        // One that has to make room for others drains, and is given back.
+        let yields = self.fleet.slice_is_over(lease, now_us) && self.scheduler.must_yield(lease);
+        while !yields && self.fleet.has_room(lease) {
             let Some(work) = self.lend(lease, class) else { break };
             self.fleet.pushed(lease, now_us);
             pushes.push(Push { lease, class, process, work });

@@ -19,11 +19,13 @@ use std::sync::Arc;
 
 use raybolt_wire::Value;
 use raybolt_wire::value::{self, DecodeError, EncodeError};
+use raybolt_wire::work::{self, ToWorker};
 
 use crate::error::TaskError;
 use crate::object::AnyObject;
 use crate::panics;
 use crate::processes::layout::{self, Segment, Source};
+use crate::processes::link::FRAME_MAX;
 use crate::processes::shelf::{Guard, Shelf, ShelfError, Spot};
 
 /// What is longer than this goes by way of the store.
@@ -102,6 +104,19 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
+    /// Puts in front of the frame that begins at `start` what it lends.
+    pub(crate) fn announce(&self, start: usize, frames: &mut Vec<u8>) {
+        if self.refs.is_empty() {
+            return;
+        }
+        let frame = frames.split_off(start);
+        let refs = self.refs.iter().map(|object| object.id()).collect();
+        let nothing = |_: &mut Vec<u8>| Ok::<_, std::convert::Infallible>(());
+        work::append(frames, &ToWorker::Lend { refs }, FRAME_MAX, nothing)
+            .expect("as many references as fit into a frame, which holds them too");
+        frames.extend_from_slice(&frame);
+    }
+
     pub(crate) fn add(&mut self, other: Packed) {
         self.refs.extend(other.refs);
         self.guards.extend(other.guards);

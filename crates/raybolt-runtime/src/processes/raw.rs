@@ -18,12 +18,15 @@ use crate::processes::layout::Source;
 use crate::processes::parcel::{self, Piece, Unpackable, Unreadable};
 use crate::processes::relay::Relay;
 use crate::processes::shelf::{Parked, Shelf, Spot};
+use crate::processes::upstream::Loan;
 
 /// A value as bytes. The objects that it refers to live as long as it does.
 #[doc(hidden)]
 pub struct Encoded {
     payload: Payload,
     keeps: Vec<Arc<dyn AnyObject>>,
+    /// In a worker: what the driver lent with it. Held, never read.
+    _loan: Option<Loan>,
 }
 
 enum Payload {
@@ -59,13 +62,9 @@ pub(crate) struct RawJob {
     pub(crate) relay: Option<Arc<Relay>>,
 }
 
-impl Encoded {
-    /// What a message holds, and the objects that it refers to.
-    pub(crate) fn of(
-        piece: Piece<'_>,
-        keeps: Vec<Arc<dyn AnyObject>>,
-    ) -> std::result::Result<Arc<Self>, String> {
-        let payload = match piece {
+impl Payload {
+    fn of(piece: Piece<'_>) -> std::result::Result<Self, String> {
+        Ok(match piece {
             Piece::Inline(own) => Payload::Inline(Bytes::copy_from_slice(own)),
             Piece::LaidOut(all) => Payload::LaidOut(all.into()),
             Piece::Stored(spot) => Shelf::of_session(|shelf| match shelf {
@@ -73,18 +72,36 @@ impl Encoded {
                 Shelf::Worker(_) => shelf.read(spot).map(Payload::Mapped),
             })?,
             Piece::Reference(id) => return Err(format!("object {id:x} stands for a value")),
-        };
-        Ok(Arc::new(Encoded { payload, keeps }))
+        })
+    }
+}
+
+impl Encoded {
+    /// What a message holds, and the objects that it refers to.
+    pub(crate) fn of(
+        piece: Piece<'_>,
+        keeps: Vec<Arc<dyn AnyObject>>,
+    ) -> std::result::Result<Arc<Self>, String> {
+        Ok(Arc::new(Encoded { payload: Payload::of(piece)?, keeps, _loan: None }))
+    }
+
+    /// The same in a worker, with what the driver lent for it.
+    pub(crate) fn lent(
+        piece: Piece<'_>,
+        loan: Option<Loan>,
+    ) -> std::result::Result<Arc<Self>, String> {
+        Ok(Arc::new(Encoded { payload: Payload::of(piece)?, keeps: Vec::new(), _loan: loan }))
     }
 
     /// The value of what has none.
     pub(crate) fn nothing() -> Arc<Self> {
-        Arc::new(Encoded { payload: Payload::Inline(Bytes::new()), keeps: Vec::new() })
+        let payload = Payload::Inline(Bytes::new());
+        Arc::new(Encoded { payload, keeps: Vec::new(), _loan: None })
     }
 
     /// A value that was stored here.
     pub(crate) fn parked(parked: Arc<Parked>, keeps: Vec<Arc<dyn AnyObject>>) -> Arc<Self> {
-        Arc::new(Encoded { payload: Payload::Parked(parked), keeps })
+        Arc::new(Encoded { payload: Payload::Parked(parked), keeps, _loan: None })
     }
 
     /// The value.

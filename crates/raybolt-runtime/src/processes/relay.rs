@@ -144,6 +144,7 @@ impl Relay {
             NotAppended::TooLong(too_long) => refused(too_long.to_string()),
         })?;
         needs.refs.push(object); // RELAY-1
+        needs.announce(0, &mut frame);
         if let Place::Workers(node) = &session.place {
             node.workers.send_parcel(session, reader, &frame, needs);
         }

@@ -257,6 +257,7 @@ impl Remote {
         let mut frame = Vec::new();
         match append(&mut frame, &host, args) {
             Ok(()) => {
+                needs.announce(0, &mut frame);
                 core.worker = Some(worker.clone());
                 core.is_sending = true; // REMOTE-1: calls go behind it.
                 drop(core);
@@ -450,7 +451,10 @@ impl Remote {
             deadline_us: call.deadline().map(|until| left(until).as_micros() as u64),
             name: call.own_name().map(str::to_owned),
         });
-        append(frames, &message, &call.packed().bytes)
+        let start = frames.len();
+        append(frames, &message, &call.packed().bytes)?;
+        call.packed().needs.announce(start, frames);
+        Ok(())
     }
 
     /// Tells the worker to end the actor.

@@ -37,7 +37,7 @@ use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::outlet::{Outlet, Outlets};
 use crate::processes::parcel::{self, Packed};
 use crate::processes::poll::Poll;
-use crate::processes::upstream::Upstream;
+use crate::processes::upstream::{Loan, Upstream};
 use crate::session::{Place, Session};
 
 /// How long an answer may wait for others to travel with.
@@ -75,6 +75,8 @@ pub(crate) struct Serving {
     sent_us: AtomicU64,
     start: Instant,
     session: OnceLock<Arc<Session>>,
+    /// Of the next message.
+    loan: Mutex<Option<Loan>>,
     /// The session's directory.
     dir: PathBuf,
     /// Where it is written down what runs.
@@ -93,7 +95,7 @@ pub(crate) struct Slot {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(Run, Vec<u8>)>,
+    waiting: VecDeque<(Run, Vec<u8>, Option<Loan>)>,
     runners: usize,
 }
 
@@ -202,6 +204,7 @@ pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Inf
         sent_us: AtomicU64::new(0),
         start: Instant::now(),
         session: OnceLock::new(),
+        loan: Mutex::default(),
         dir: what.dir.to_owned(),
         blackbox: what.blackbox.clone(),
         running: AtomicUsize::new(0),
@@ -251,7 +254,10 @@ impl Serving {
     /// Acts on a frame; slots that need a runner join `idle`.
     fn arrived(self: &Arc<Self>, frame: &[u8], idle: &mut Vec<Arc<dyn Runnable>>) {
         let Ok((message, body)) = work::read::<ToWorker>(frame) else { return };
+        // What the message before has lent for this one; bodies that are read here need it no longer.
+        let loan = self.loan().take();
         match message {
+            ToWorker::Lend { refs } => *self.loan() = Some(self.upstream().loan(refs)),
             ToWorker::Run(run) => {
                 let lease = run.lease;
                 let mut slots = self.slots();
@@ -259,7 +265,7 @@ impl Serving {
                     || Arc::new(Slot { serving: self.clone(), lease, queue: Mutex::default() });
                 let slot = slots.entry(lease).or_insert_with(new);
                 let mut queue = slot.queue();
-                queue.waiting.push_back((run, body.to_vec()));
+                queue.waiting.push_back((run, body.to_vec(), loan));
                 if queue.runners == 0 {
                     queue.runners = 1;
                     drop(queue);
@@ -267,7 +273,7 @@ impl Serving {
                 }
             }
             ToWorker::Value { object, outcome, .. } => {
-                self.upstream().arrived(object, outcome, body);
+                self.upstream().arrived(object, outcome, body, loan);
             }
             ToWorker::End => self.end(),
             ToWorker::Cancel { task } => self.cancel(task),
@@ -295,6 +301,10 @@ impl Serving {
             },
             ToWorker::Slab { request, granted } => self.upstream().slab_came(request, granted),
         }
+    }
+
+    fn loan(&self) -> MutexGuard<'_, Option<Loan>> {
+        self.loan.lock().expect("no thread panics with this lock")
     }
 
     fn upstream(&self) -> &Upstream {
@@ -328,10 +338,10 @@ impl Serving {
         let slots: Vec<_> = self.slots().values().cloned().collect();
         let waiting = slots.iter().find_map(|slot| {
             let waiting = &mut slot.queue().waiting;
-            let place = waiting.iter().position(|(run, _)| run.task == task)?;
+            let place = waiting.iter().position(|(run, ..)| run.task == task)?;
             waiting.remove(place)
         });
-        if let Some((run, _)) = waiting {
+        if let Some((run, ..)) = waiting {
             let to = Back::Task { task, attempt: run.attempt };
             let reply = Reply { serving: self.clone(), to };
             let task = run.name.unwrap_or_else(|| "task".into());
@@ -411,12 +421,12 @@ impl Slot {
                 }
                 let next = queue.waiting.pop_front();
                 // Before the lock goes: whoever looks for a task finds it in the queue, or running.
-                if let (Some(entry), Some((run, _))) = (&entry, &next) {
+                if let (Some(entry), Some((run, ..))) = (&entry, &next) {
                     entry.begin(run.task);
                 }
                 next
             };
-            let Some((run, body)) = next else {
+            let Some((run, body, loan)) = next else {
                 if self.end() {
                     break;
                 }
@@ -428,6 +438,7 @@ impl Slot {
                 since = Some(now);
             }
             self.run_task(run, &body);
+            drop(loan); // Its arguments were read.
         }
         serving.link.flush();
         drop(entry); // Not sooner: until they are sent, answers can be lost.

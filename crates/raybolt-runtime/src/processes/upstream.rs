@@ -7,6 +7,8 @@
 //! # Invariants
 //! - **UP-1 (in order).** What names an object goes before what uses the name, and the release of a
 //!   reference after all uses: they travel the same link in the order in which they happened.
+//! - **UP-3 (given back once).** What the driver lent, counted by its messages (`Lend`), is released as often,
+//!   when the last handle or unread loan of an object goes; how often bodies are read does not matter.
 //! - **UP-2 (asked once).** An object is fetched once for all handles that want it meanwhile; what a
 //!   submitted task returns comes unasked.
 
@@ -37,7 +39,7 @@ use crate::processes::raw::Encoded;
 use crate::processes::relay::AtDriver;
 use crate::processes::serve::Serving;
 use crate::processes::shelf::WorkerShelf;
-use crate::session::{self, Session};
+use crate::session::{self, Place, Session};
 use crate::slot::{Slot, Waiter};
 
 /// A worker's way to its driver.
@@ -60,11 +62,42 @@ type Granted = std::result::Result<SlabGranted, String>;
 #[derive(Default)]
 struct Known {
     handles: Vec<Weak<dyn AnyObject>>,
+    /// Handles, and loans that have not been read.
+    holders: u32,
+    /// How often the driver has lent it.
+    borrows: u32,
     /// Its value is on its way here. Handles that come when it was here ask for it once more.
     is_wanted: bool,
 }
 
+/// References that came with a message, until its body was read into handles, or dropped (UP-3).
+pub(crate) struct Loan {
+    refs: Vec<u64>,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        // Without a session the driver is gone.
+        let _ = session::with(|session| {
+            if let Place::Driver(upstream) = &session.place {
+                self.refs.iter().for_each(|id| upstream.released(*id));
+            }
+        });
+    }
+}
+
 impl Upstream {
+    /// The driver lends these objects with its next message.
+    pub(crate) fn loan(&self, refs: Vec<u64>) -> Loan {
+        let mut known = self.known();
+        for id in &refs {
+            let known = known.entry(*id).or_default();
+            known.holders += 1;
+            known.borrows += 1;
+        }
+        Loan { refs }
+    }
+
     pub(crate) fn new(
         process: u64,
         serving: Arc<Serving>,
@@ -114,7 +147,8 @@ impl Upstream {
         cells.each(&mut |hold, object| {
             let id = self.name();
             hold.set_id(id);
-            self.known().insert(id, Known { handles: vec![object], is_wanted: true });
+            let (handles, holders, borrows) = (vec![object], 1, 1);
+            self.known().insert(id, Known { handles, holders, borrows, is_wanted: true });
             returns.push(id);
         });
         if let (Some(inlet), Some(id)) = (cells.inlet(), returns.first()) {
@@ -188,7 +222,7 @@ impl Upstream {
             false => ObjectRef::here(session.epoch, id, value),
         };
         object.0.hold.set_id(id);
-        self.know(id, &object.0);
+        self.know_own(id, &object.0);
         let refs = refs.iter().map(|object| object.id()).collect();
         self.send(&ToDriver::Put { object: id, refs }, &body);
         drop(guards);
@@ -224,16 +258,19 @@ impl Upstream {
 
     /// A handle is gone.
     pub(crate) fn released(&self, id: u64) {
-        {
+        let borrows = {
             let mut known = self.known();
-            if let Some(found) = known.get_mut(&id) {
-                found.handles.retain(|handle| handle.strong_count() > 0);
-                if found.handles.is_empty() {
-                    known.remove(&id);
-                }
+            let Some(found) = known.get_mut(&id) else { return };
+            found.handles.retain(|handle| handle.strong_count() > 0);
+            found.holders -= 1;
+            match found.holders {
+                0 => known.remove(&id).map_or(0, |found| found.borrows),
+                _ => 0,
             }
+        };
+        for _ in 0..borrows {
+            self.say(&ToDriver::Released { object: id });
         }
-        self.say(&ToDriver::Released { object: id });
     }
 
     /// Nobody wants what the task that makes this object would return.
@@ -242,7 +279,7 @@ impl Upstream {
     }
 
     /// An object has come.
-    pub(crate) fn arrived(&self, id: u64, outcome: Outcome, body: &[u8]) {
+    pub(crate) fn arrived(&self, id: u64, outcome: Outcome, body: &[u8], loan: Option<Loan>) {
         let stream = self.streams().remove(&id);
         let handles = {
             let mut known = self.known();
@@ -250,7 +287,7 @@ impl Upstream {
             known.is_wanted = false; // Handles that come later ask again.
             known.handles.clone()
         };
-        let value = value(id, outcome, body);
+        let value = value(id, outcome, body, loan);
         for handle in handles.iter().filter_map(Weak::upgrade) {
             handle.arrived(value.clone());
         }
@@ -318,10 +355,19 @@ impl Upstream {
         result
     }
 
+    /// A handle to an object that the driver has lent.
     fn know<T: Value>(&self, id: u64, object: &Arc<Object<T>>) {
         let handle: Arc<dyn AnyObject> = object.clone();
         let mut known = self.known();
-        known.entry(id).or_default().handles.push(Arc::downgrade(&handle));
+        let known = known.entry(id).or_default();
+        known.handles.push(Arc::downgrade(&handle));
+        known.holders += 1;
+    }
+
+    /// A handle to an object that this process has named, for which the driver counts one borrow.
+    fn know_own<T: Value>(&self, id: u64, object: &Arc<Object<T>>) {
+        self.know(id, object);
+        self.known().entry(id).or_default().borrows += 1;
     }
 
     pub(crate) fn name(&self) -> u64 {
@@ -355,12 +401,12 @@ impl Upstream {
 }
 
 /// What a message says that an object is.
-fn value(id: u64, outcome: Outcome, mut body: &[u8]) -> Result<Arc<Encoded>> {
+fn value(id: u64, outcome: Outcome, mut body: &[u8], loan: Option<Loan>) -> Result<Arc<Encoded>> {
     let unreadable =
         |because: String| Error::new(Kind::Decode { task: format!("object {id:x}"), because });
     match outcome {
         Outcome::Returned => match parcel::take_piece(&mut body) {
-            Ok(piece) => Encoded::of(piece, Vec::new()).map_err(unreadable),
+            Ok(piece) => Encoded::lent(piece, loan).map_err(unreadable),
             Err(error) => Err(unreadable(error.to_string())),
         },
         Outcome::Failed => {

@@ -84,6 +84,7 @@ fn to_worker() -> Vec<(&'static str, ToWorker, &'static [u8])> {
             },
             b"",
         ),
+        ("lend", ToWorker::Lend { refs: vec![300, 300] }, b""),
     ]
 }
 
@@ -121,11 +122,17 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
         ("cancel_object", ToDriver::CancelObject { object: 300 }, b""),
         (
             "yielded",
-            ToDriver::Yielded { task: 5, attempt: 0, index: 128, refs: refs.clone() },
+            ToDriver::Yielded {
+                task: 5,
+                attempt: 0,
+                index: 128,
+                refs: refs.clone(),
+                actor: Some(3),
+            },
             b"value",
         ),
         ("taken", ToDriver::Taken { stream: 1 << 63 | 2 << 40 | 3, until: 20 }, b""),
-        ("stalled", ToDriver::Stalled { task: 5, attempt: 0, index: 129 }, b""),
+        ("stalled", ToDriver::Stalled { task: 5, attempt: 0, index: 129, actor: None }, b""),
         (
             "called",
             ToDriver::Called {
