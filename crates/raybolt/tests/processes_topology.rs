@@ -5,7 +5,7 @@
 //! the other in sessions of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -219,9 +219,11 @@ fn a_slow_process_slows_the_spout_down() {
     assert!(topology.kill(LONG));
 }
 
-/// Says which process worked on a number.
+/// Says which process worked on a number; one number is worked on as long as the gate is there.
 #[derive(Clone, Serialize, Deserialize)]
-struct Stamp;
+struct Stamp {
+    gate: String,
+}
 
 impl Bolt for Stamp {
     type In = (u64,);
@@ -232,53 +234,49 @@ impl Bolt for Stamp {
         (number,): (u64,),
         out: &mut Collector<(u64, u32)>,
     ) -> Result<(), BoltError> {
+        if number == 5_000
+            && let Ok(mut stream) = UnixStream::connect(&self.gate)
+        {
+            stream.write_all(&std::process::id().to_le_bytes())?;
+            stream.read_to_end(&mut Vec::new())?;
+        }
         out.emit((number, std::process::id()));
         Ok(())
     }
 }
 
-/// Kills the process that worked on the thousandth number, and keeps what arrives.
-#[derive(Clone)]
-struct Murder {
-    seen: Arc<Mutex<Vec<(u64, u32)>>>,
-}
-
-impl Bolt for Murder {
-    type In = (u64, u32);
-    type Out = ();
-
-    fn execute(&mut self, it: (u64, u32), _: &mut Collector<()>) -> Result<(), BoltError> {
-        let mut seen = self.seen.lock().unwrap();
-        seen.push(it);
-        if seen.len() == 1_000 {
-            let process = rustix::process::Pid::from_raw(it.1 as i32).unwrap();
-            rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
-        }
-        Ok(())
-    }
-}
-
 fn what_was_lost_with_a_process_is_replayed() {
-    let (done, all_done) = channel();
-    let seen = Arc::<Mutex<Vec<(u64, u32)>>>::default();
+    let (gate, (done, all_done)) = (Gate::new("murder"), channel());
+    let (keep, kept) = keep::<(u64, u32)>();
     let mut builder = TopologyBuilder::new();
     let numbers = ReplaySpout::new((0..30_000u64).map(|number| (number,)));
     builder.set_spout("numbers", numbers.on_done(telling(done)), 1);
-    builder.set_bolt("stamp", Stamp, 1).shuffle_grouping("numbers").in_processes(1);
-    builder.set_bolt("murder", Murder { seen: seen.clone() }, 1).shuffle_grouping("stamp");
+    let stamp = Stamp { gate: gate.name() };
+    builder.set_bolt("stamp", stamp, 1).shuffle_grouping("numbers").in_processes(1);
+    builder.set_bolt("keep", keep, 1).shuffle_grouping("stamp");
     let cluster = LocalCluster::with_threads(2);
     // What is lost is told at once: a timeout would come too late.
     let message_timeout = Duration::from_secs(3_600);
     let config = Config { max_spout_pending: Some(4_000), message_timeout, ..Config::default() };
     let topology = cluster.submit("replayed", config, builder).unwrap();
+    let mut stream = gate.entered();
+    let mut process = [0; 4];
+    stream.read_exact(&mut process).unwrap();
+    drop(gate); // The next one passes.
+    let process = i32::from_le_bytes(process);
+    let victim = rustix::process::Pid::from_raw(process).unwrap();
+    rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
     all_done.recv_timeout(LONG).unwrap();
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
-    let numbers: BTreeSet<u64> = seen.iter().map(|it| it.0).collect();
-    let processes: BTreeSet<u32> = seen.iter().map(|it| it.1).collect();
+    let kept = std::mem::take(&mut *kept.lock().unwrap());
+    let numbers: BTreeSet<u64> = kept.iter().map(|it| it.0).collect();
     assert_eq!(numbers.len(), 30_000, "each was seen at least once");
-    assert_eq!(processes.len(), 2, "one process died, another one went on");
-    assert_eq!(topology.stats().pending_trees, 0);
-    assert!(topology.stats().errors_total > 0, "the loss is recorded");
+    let dead = process as u32;
+    assert!(kept.contains(&(0, dead)), "it had begun");
+    assert!(kept.iter().any(|it| it.0 == 5_000 && it.1 != dead), "another process went on");
+    let stats = topology.stats();
+    assert_eq!(stats.pending_trees, 0);
+    assert!(stats.errors_total > 0, "the loss is recorded");
+    assert!(stats.components[1].instances[0].failed > 0, "tuples were lost with it");
     assert!(topology.kill(LONG));
 }
 
@@ -454,7 +452,10 @@ fn requests_are_answered_by_bolts_in_processes() {
 fn too_few_processes_are_refused_with_the_lever() {
     let mut builder = TopologyBuilder::new();
     builder.set_spout("numbers", Numbers { emitted: Arc::default(), end: 0 }, 1);
-    builder.set_bolt("stamp", Stamp, 1).shuffle_grouping("numbers").in_processes(3);
+    builder
+        .set_bolt("stamp", Stamp { gate: String::new() }, 1)
+        .shuffle_grouping("numbers")
+        .in_processes(3);
     let submitted = LocalCluster::with_threads(1).submit("refused", Config::default(), builder);
     assert_eq!(
         submitted.map(drop).unwrap_err().to_string(),
