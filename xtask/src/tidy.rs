@@ -119,7 +119,8 @@ fn printing(source: &Source, findings: &mut Vec<Finding>) {
         && source.path.contains("/src/")
         && !source.path.ends_with("/main.rs")
         && !source.path.contains("/src/bin/")
-        && !source.path.starts_with("crates/raybolt-sim/");
+        && !source.path.starts_with("crates/raybolt-sim/")
+        && !source.path.starts_with("crates/raybolt-cli/");
     if !library || !source.has_extension("rs") {
         return;
     }

@@ -11,34 +11,34 @@
 //! - **SESS-2 (one at a time).** A process has at most one session; handles of an earlier one are
 //!   told so, and free nothing.
 
-use std::collections::BTreeSet;
+mod builder;
+mod reports;
+mod stopped;
+
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use raybolt_core::calls::kinds::{self, Devices};
 use raybolt_core::calls::owner::{Attempt, Cancel, ObjectKey, Retry, Target, TaskKey};
 use raybolt_core::calls::queue::CallerId;
-use raybolt_core::calls::scheduler::{CPU, Demand, GPU, LeaseKey, MEMORY, UNIT, display_amount};
+use raybolt_core::calls::scheduler::{Demand, LeaseKey};
 use raybolt_wire::Value;
-use serde::Serialize;
 use slotmap::KeyData;
 
 use crate::awaited::Awaited;
 use crate::clock::coarse_ms;
 use crate::context::{self, Context};
 use crate::error::{Error, Kind, Result};
-use crate::failures::{FailureReport, Failures};
+use crate::failures::Failures;
 use crate::hub::{Claimed, Hub, Todo};
 use crate::inspect::serve::Post;
 use crate::job::{Began, Ended};
 use crate::lease::Server;
-use crate::machine;
 use crate::names::Names;
 use crate::object::{AnyObject, ObjectRef};
 use crate::pool::{self, Pool};
@@ -49,17 +49,14 @@ use crate::processes::start::{self, Invitation};
 use crate::processes::upstream::Upstream;
 use crate::slot::{Slot, Waiter};
 use crate::stream::Stalled;
-use crate::timeline;
 use crate::timer::Timer;
+
+pub use builder::Builder;
+pub use reports::{MemoryReport, ResourceReport, StoreReport, errors, memory, resources};
+use stopped::{Stop, Stopped};
 
 /// How many threads a session may have, blocked ones included.
 const THREADS_MAX: usize = 32_768;
-/// How many GPUs a node may have; each has an id that is kept.
-const GPUS_MAX: usize = 65_536;
-/// How long a worker process may take from its start to its driver.
-const START_TIME: Duration = Duration::from_secs(10);
-/// How long a task in a worker process may run on after its deadline.
-const GRACE: Duration = Duration::from_secs(5);
 /// How long a session that ends waits for user code to return.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 
@@ -67,25 +64,6 @@ static CURRENT: ArcSwapOption<Session> = ArcSwapOption::const_empty();
 static EPOCH: AtomicU32 = AtomicU32::new(0);
 /// Held while a session begins or ends.
 static CHANGE: Mutex<()> = Mutex::new(());
-
-/// How a session is built.
-#[derive(Debug, Clone, Default)]
-pub struct Builder {
-    cpus: Option<f64>,
-    gpus: f64,
-    memory: Option<usize>,
-    resources: Vec<(String, f64)>,
-    worker_threads: Option<usize>,
-    object_store_memory: Option<usize>,
-    processes: Option<usize>,
-    spill_dir: Option<PathBuf>,
-    worker_start_time: Option<Duration>,
-    watchable: Option<bool>,
-    timeline: Option<bool>,
-    log_to_driver: Option<bool>,
-    deadline_grace: Option<Duration>,
-    memory_limit: Option<u64>,
-}
 
 /// Where the tasks of a session run.
 pub(crate) enum Place {
@@ -123,248 +101,6 @@ pub(crate) struct Session {
 #[must_use = "the session ends when this is dropped"]
 pub struct SessionGuard(Arc<Session>);
 
-/// Running tasks and calls that were asked to stop.
-#[derive(Default)]
-struct Stopped {
-    count: AtomicUsize,
-    keys: Mutex<BTreeSet<Stop>>,
-}
-
-/// What was asked to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stop {
-    Task(TaskKey),
-    /// All calls of an actor that was killed.
-    CallsOf(CallerId),
-}
-
-/// What a session holds at a moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MemoryReport {
-    /// Tasks and actor calls that have not ended.
-    pub tasks: usize,
-    /// Objects that somebody can still reach, or that are still to be made.
-    pub objects: usize,
-    /// Bytes of the objects that are there, as serialized, about.
-    pub bytes: usize,
-    /// How many values were copied into the store since the session began: each `put`, and each
-    /// argument passed by value.
-    pub copies: u64,
-    /// Actors alive.
-    pub actors: usize,
-    /// Threads of the pool, and how many of them wait in user code.
-    pub threads: (usize, usize),
-    /// The store that this process shares with its workers; none in one process.
-    pub store: Option<StoreReport>,
-}
-
-/// What the store of a session over processes holds at a moment, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct StoreReport {
-    /// How large it is.
-    pub capacity: u64,
-    /// Taken: by objects, by what is being written, and by room lent to workers.
-    pub used: u64,
-    /// Of these, objects that somebody reads.
-    pub pinned: u64,
-    /// Objects, wherever they lie.
-    pub objects: u64,
-    /// Bytes of objects that lie on disk only.
-    pub spilled: u64,
-}
-
-/// One resource of the node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ResourceReport {
-    /// `CPU`, `GPU`, `memory` in bytes, or a name given to [`Builder::resource`].
-    pub name: String,
-    /// How much there is.
-    pub total: f64,
-    /// How much is free now; below zero while tasks that were blocked go on.
-    pub available: f64,
-}
-
-impl Builder {
-    /// A session with the machine's CPUs and nothing else.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// CPUs that tasks may hold together; as many as the process may use by default.
-    pub fn num_cpus(mut self, count: f64) -> Self {
-        self.cpus = Some(count);
-        self
-    }
-
-    /// GPUs that tasks may hold together; none by default.
-    pub fn num_gpus(mut self, count: usize) -> Self {
-        self.gpus = count as f64;
-        self
-    }
-
-    /// Bytes of memory that tasks may hold together; as many as the machine, or the control group that the
-    /// process runs in, has. They are counted, not enforced.
-    pub fn memory(mut self, bytes: usize) -> Self {
-        self.memory = Some(bytes);
-        self
-    }
-
-    /// Any other resource that tasks may ask for by name.
-    pub fn resource(mut self, name: impl Into<String>, amount: f64) -> Self {
-        self.resources.push((name.into(), amount));
-        self
-    }
-
-    /// Threads that run user code at once, those that wait in `get` aside; one per CPU by default.
-    pub fn worker_threads(mut self, count: usize) -> Self {
-        self.worker_threads = Some(count);
-        self
-    }
-
-    /// Bytes that objects may fill; [`put`](crate::call::put) fails beyond that. No bound by default.
-    pub fn object_store_memory(mut self, bytes: usize) -> Self {
-        self.object_store_memory = Some(bytes);
-        self
-    }
-
-    /// Where objects go that do not fit into the store of worker processes: the temporary directory by
-    /// default, or what the variable `RAYBOLT_SPILL_DIR` says.
-    pub fn spill_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.spill_dir = Some(path.into());
-        self
-    }
-
-    /// Runs tasks and actors in so many worker processes; in this process by default, or as the
-    /// variable `RAYBOLT_WORKERS` says.
-    pub fn processes(mut self, count: usize) -> Self {
-        self.processes = Some(count);
-        self
-    }
-
-    /// How long a worker process may take from its start to this driver, before the tasks that wait
-    /// for it fail; 10 seconds by default.
-    pub fn worker_start_timeout(mut self, time: Duration) -> Self {
-        self.worker_start_time = Some(time);
-        self
-    }
-
-    /// Whether this process shows what its worker processes print, with their names before it. It does
-    /// by default, unless the variable `RAYBOLT_LOG_TO_DRIVER` is `0`.
-    pub fn log_to_driver(mut self, shows: bool) -> Self {
-        self.log_to_driver = Some(shows);
-        self
-    }
-
-    /// How long a task may run on after its deadline before its worker process is killed; 5 seconds by
-    /// default. Whatever else runs in that process runs again.
-    pub fn deadline_grace(mut self, time: Duration) -> Self {
-        self.deadline_grace = Some(time);
-        self
-    }
-
-    /// How many bytes this process and its worker processes may use together, what they share aside.
-    /// Beyond that a worker is stopped, with the task that can best be repeated. As the variable
-    /// `RAYBOLT_MEMORY_LIMIT` says by default, or as much as the machine or its control group has.
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.memory_limit = Some(bytes);
-        self
-    }
-
-    /// Whether others of this user may watch the session with the command `raybolt`; by default as the
-    /// variable `RAYBOLT_WATCH` says (`1`), else not. A session over processes can always be watched.
-    pub fn watchable(mut self, is_watchable: bool) -> Self {
-        self.watchable = Some(is_watchable);
-        self
-    }
-
-    /// Whether the session keeps a timeline of what ran when; by default as the variable
-    /// `RAYBOLT_TIMELINE` says (`1`), else not.
-    pub fn timeline(mut self, is_kept: bool) -> Self {
-        self.timeline = Some(is_kept);
-        self
-    }
-
-    /// Begins the session. In a worker process it serves the driver instead, and never returns.
-    ///
-    /// # Errors
-    /// When there is one already, or a setting makes no sense.
-    pub fn start(self) -> Result<SessionGuard> {
-        let keeps_timeline = self.timeline.unwrap_or_else(|| is_set("RAYBOLT_TIMELINE"));
-        if let Some(invitation) = Invitation::of_this_process() {
-            timeline::start(keeps_timeline);
-            start::serve(&invitation);
-        }
-        let invalid = |message: String| Error::new(Kind::Invalid(message));
-        let memory = self.memory.map_or_else(machine::memory_limit, |bytes| bytes as u64);
-        let mut total = Demand::default();
-        let named = self.resources.iter().map(|(name, amount)| (name.as_str(), *amount));
-        let cpus = self.cpus.unwrap_or_else(|| machine::cpus() as f64);
-        let basic = [(CPU, cpus), (GPU, self.gpus)];
-        let memory = (memory != u64::MAX).then_some((MEMORY, memory as f64));
-        for (name, amount) in basic.into_iter().chain(memory).chain(named) {
-            total.set(name, amount).map_err(|error| invalid(error.to_string()))?;
-        }
-        if self.gpus > GPUS_MAX as f64 {
-            let message = format!("`num_gpus` must be at most {GPUS_MAX}, not {}", self.gpus);
-            return Err(invalid(message));
-        }
-        let visible = std::env::var(kinds::VISIBLE_DEVICES).ok();
-        let gpus = (total.amount(GPU) as usize).div_ceil(UNIT as usize);
-        let devices = Devices::new(gpus, visible.as_deref());
-        let devices = devices.map_err(|error| invalid(error.to_string()))?;
-        let cpus = (total.amount(CPU) / UNIT) as usize;
-        let width = self.worker_threads.unwrap_or(cpus.clamp(1, THREADS_MAX));
-        if width == 0 || width > THREADS_MAX {
-            let message = format!("`worker_threads` must be from 1 to {THREADS_MAX}, not {width}");
-            return Err(invalid(message));
-        }
-        let _change = CHANGE.lock().expect("no thread panics with this lock");
-        if CURRENT.load().is_some() {
-            return Err(Error::new(Kind::AlreadyInitialized));
-        }
-        let processes = match self.processes {
-            None => start::processes_of_environment()?,
-            Some(0) => return Err(invalid("`processes` must be at least 1".into())),
-            some => some,
-        };
-        let memory_limit = match self.memory_limit {
-            None => start::memory_limit_of_environment()?,
-            some => some,
-        };
-        let place = match processes {
-            None => Place::Here,
-            Some(_) => {
-                let node = start::store(self.object_store_memory, self.spill_dir.clone())
-                    .and_then(Node::start);
-                Place::Workers(node.map_err(|error| start::failed(&error))?)
-            }
-        };
-        timeline::start(keeps_timeline);
-        let session = Session::new(&total, self.object_store_memory, width, place);
-        CURRENT.store(Some(session.clone()));
-        if let Some(count) = processes {
-            let settings = Settings {
-                workers: count,
-                threads: width,
-                start_time: self.worker_start_time.unwrap_or(START_TIME),
-                end_time: SHUTDOWN_TIME,
-                grace: self.deadline_grace.unwrap_or(GRACE),
-                memory_limit,
-                shows_logs: self.log_to_driver.unwrap_or_else(start::logs_to_driver),
-                devices,
-            };
-            if let Err(error) = session.keep_workers(settings) {
-                CURRENT.store(None);
-                return Err(error);
-            }
-        } else if self.watchable.unwrap_or_else(|| is_set("RAYBOLT_WATCH")) {
-            let post = Post::open().inspect_err(|_| CURRENT.store(None))?;
-            *session.post() = Some(post);
-        }
-        Ok(SessionGuard(session))
-    }
-}
-
 impl SessionGuard {
     /// Runs a future on this thread, with the session's async runtime at hand.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -384,11 +120,6 @@ impl SessionGuard {
         let watched = self.0.post().as_ref().map(|post| post.directory().to_owned());
         watched.or_else(|| self.0.workers_directory())
     }
-}
-
-/// Whether a variable asks for something.
-fn is_set(variable: &str) -> bool {
-    std::env::var_os(variable).is_some_and(|text| !text.is_empty() && text != "0")
 }
 
 impl fmt::Debug for SessionGuard {
@@ -465,61 +196,6 @@ pub fn is_worker() -> bool {
 pub fn worker_processes() -> usize {
     let count = with(|session| session.node().map_or(0, |node| node.workers.kept()));
     count.unwrap_or(0)
-}
-
-/// What this process's session holds now.
-///
-/// # Errors
-/// Without a session.
-pub fn memory() -> Result<MemoryReport> {
-    with(|session| {
-        let threads = session.pool.threads();
-        let hub = session.lock();
-        let counts = hub.owner.counts();
-        MemoryReport {
-            tasks: counts.tasks,
-            objects: counts.objects,
-            bytes: hub.bytes.max(0) as usize,
-            copies: hub.copies,
-            actors: hub.actors.len(),
-            threads,
-            store: session.store_report(),
-        }
-    })
-}
-
-/// `CPU: 4`, `memory: 8192 MiB`
-impl fmt::Display for ResourceReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = (self.total * UNIT as f64) as i64;
-        write!(f, "{}: {}", self.name, display_amount(&self.name, units))
-    }
-}
-
-/// The node's resources.
-///
-/// # Errors
-/// Without a session.
-pub fn resources() -> Result<Vec<ResourceReport>> {
-    let amount = |units: i64| units as f64 / UNIT as f64;
-    with(|session| {
-        let hub = session.lock();
-        let report = |(name, total, available): (&str, i64, i64)| ResourceReport {
-            name: name.into(),
-            total: amount(total),
-            available: amount(available),
-        };
-        hub.scheduler.resources().map(report).collect()
-    })
-}
-
-/// What failed lately in this process's session, oldest first; at most
-/// [`FAILURES_MAX`](crate::failures::FAILURES_MAX) are remembered.
-///
-/// # Errors
-/// Without a session.
-pub fn errors() -> Result<Vec<FailureReport>> {
-    with(|session| session.failures.list())
 }
 
 /// Runs `wait`, which may block, while others use the CPU and the thread of the task that runs here.
@@ -836,18 +512,6 @@ impl Session {
         }
     }
 
-    fn store_report(&self) -> Option<StoreReport> {
-        let Place::Workers(node) = &self.place else { return None };
-        let usage = node.shelf.store().usage();
-        Some(StoreReport {
-            capacity: usage.capacity_bytes,
-            used: usage.used_bytes,
-            pinned: usage.pinned_bytes,
-            objects: usage.objects,
-            spilled: usage.spilled_bytes,
-        })
-    }
-
     /// Somebody waits for an object: it shall come here, if it is elsewhere.
     pub(crate) fn want(&self, object: &dyn AnyObject) {
         if let Place::Driver(upstream) = &self.place
@@ -882,11 +546,11 @@ impl Session {
                 self.act(|hub| hub.owner.finished(task, 0, false));
             }
             Cancel::Call(actor, task) => {
+                fail(); // Before its worker can say that it has stopped.
                 let actor = self.lock().actor(actor); // The lock ends here: SESS-1.
                 if let Some(actor) = actor {
                     actor.cancel(task, Some(error.clone()));
                 }
-                fail();
                 self.act(|hub| hub.owner.given_up(object));
             }
             Cancel::Lent(task) => {
@@ -998,27 +662,5 @@ impl Drop for Session {
         if let Some(runtime) = self.tokio.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-impl Stopped {
-    fn add(&self, stop: Stop) {
-        if self.lock().insert(stop) {
-            self.count.fetch_add(1, Ordering::Release);
-        }
-    }
-
-    fn forget(&self, stop: Stop) {
-        if self.count.load(Ordering::Acquire) > 0 && self.lock().remove(&stop) {
-            self.count.fetch_sub(1, Ordering::Release);
-        }
-    }
-
-    fn contains(&self, stop: Stop) -> bool {
-        self.count.load(Ordering::Acquire) > 0 && self.lock().contains(&stop)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Stop>> {
-        self.keys.lock().expect("no thread panics with this lock")
     }
 }

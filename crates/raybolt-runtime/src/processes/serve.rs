@@ -119,7 +119,7 @@ impl Reply {
                 ToDriver::Called { actor, incarnation, number, outcome, refs }
             }
         };
-        // LINK-3: the user's code runs here, before the outbox is locked.
+        // LINK-1: the user's code runs here, before the outbox is locked.
         let mut body = Vec::new();
         let (packed, Packed { refs, guards }) = parcel::packing(|| pack(&mut body));
         serving.link.append(|out| {

@@ -2,8 +2,8 @@
 //! and end with the worker.
 //!
 //! # Invariants
-//! - **LINK-1 (order).** Bytes arrive in the order in which they were written, or not at all.
-//! - **LINK-2 (a prefix).** Of what a process wrote before it died a prefix arrives, which may end in the
+//! - **CUT-1 (order).** Bytes arrive in the order in which they were written, or not at all.
+//! - **CUT-2 (a prefix).** Of what a process wrote before it died a prefix arrives, which may end in the
 //!   middle of a frame; then the end of the stream.
 
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ struct Stream {
     /// Written and not flushed.
     outbox: Vec<u8>,
     is_flushing: bool,
-    /// When the last bytes that were flushed arrive (LINK-1).
+    /// When the last bytes that were flushed arrive (CUT-1).
     last: Micros,
     decoder: Decoder,
 }
@@ -87,7 +87,7 @@ impl Shared<'_> {
         self.links.0.remove(&(process, Way::ToWorker));
         let now = self.clock.now();
         let Some(stream) = self.links.0.get_mut(&(process, Way::ToDriver)) else { return now };
-        // LINK-2: the kernel has taken some of it.
+        // CUT-2: the kernel has taken some of it.
         let mut bytes = std::mem::take(&mut stream.outbox);
         if self.rng.chance(500) {
             bytes.truncate(self.rng.within(&(0..=bytes.len() as u64)) as usize);
