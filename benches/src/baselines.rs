@@ -3,5 +3,6 @@
 pub mod condvar;
 pub mod kameo_actor;
 pub mod reach;
+pub mod socket;
 pub mod timely_words;
 pub mod tokio_tasks;

@@ -63,6 +63,10 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    if raybolt::is_worker() {
+        // Of a session of this program; serves, and never returns.
+        drop(raybolt::init());
+    }
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -82,7 +86,7 @@ fn run(cli: &Cli) -> Result<()> {
     }
     let benches = chosen(&cli.words)?;
     if cli.list {
-        benches.iter().for_each(|b| println!("{:<8} {:<22} {}", b.group, b.name, b.about));
+        benches.iter().for_each(|b| println!("{:<9} {:<32} {}", b.group, b.name, b.about));
         return Ok(());
     }
     let machine = Machine::here();

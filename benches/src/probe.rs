@@ -8,22 +8,24 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::baselines::socket;
 use crate::harness::Sample;
 use crate::rows;
 
 /// Starts a process that measures `what`.
 pub fn ask(what: &[&str]) -> Result<Sample> {
-    let program = std::env::current_exe().context("this program has a path")?;
-    let output = Command::new(program)
-        .arg("--probe")
-        .args(what)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()?;
+    let output = command(what)?.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "probe `{}` ended with {}", what.join(" "), output.status);
     let text = String::from_utf8_lossy(&output.stdout);
     let figures: Result<Sample, _> = text.split_whitespace().map(str::parse).collect();
     figures.with_context(|| format!("probe `{}` said {text:?}", what.join(" ")))
+}
+
+/// This program, started again for `what`.
+pub fn command(what: &[&str]) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("this program has a path")?);
+    command.arg("--probe").args(what);
+    Ok(command)
 }
 
 /// Measures `what` and prints the answer.
@@ -33,6 +35,15 @@ pub fn answer(what: &[String]) -> Result<()> {
         ["queued", count] => rows::calls::queued_probe(count.parse()?)?,
         ["idle", seconds] => rows::idle::idle_probe(seconds.parse()?)?,
         ["reach-memory"] => rows::idle::reach_memory_probe()?,
+        ["echo"] => {
+            socket::answer()?;
+            Vec::new()
+        }
+        ["queued-over-a-worker", count] => rows::processes::calls::queued_probe(count.parse()?)?,
+        ["first-result"] => rows::processes::start::first_result_probe()?,
+        ["first-result-here"] => rows::processes::start::first_result_here_probe()?,
+        ["idle-workers", seconds] => rows::processes::start::idle_probe(seconds.parse()?)?,
+        ["idle-here"] => rows::processes::start::idle_here_probe()?,
         _ => bail!("unknown probe `{}`", what.join(" ")),
     };
     figures.iter().for_each(|figure| println!("{figure}"));

@@ -5,6 +5,7 @@ pub mod drpc;
 pub mod flow;
 pub mod idle;
 pub mod objects;
+pub mod processes;
 pub mod reach;
 
 use crate::harness::Bench;
@@ -17,6 +18,7 @@ pub fn all() -> Vec<Bench> {
     let groups = [
         calls::benches(),
         objects::benches(),
+        processes::benches(),
         drpc::benches(),
         flow::benches(),
         reach::benches(),
@@ -32,6 +34,6 @@ pub type Path = (&'static str, Box<dyn Fn(usize) -> anyhow::Result<usize>>);
 /// The hot paths, for [`budget`](crate::budget).
 #[cfg(feature = "budget")]
 pub fn paths() -> Vec<Path> {
-    let groups = [calls::paths(), drpc::paths(), flow::paths(), reach::paths()];
+    let groups = [calls::paths(), processes::paths(), drpc::paths(), flow::paths(), reach::paths()];
     groups.into_iter().flatten().collect()
 }
