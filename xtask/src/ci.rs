@@ -11,7 +11,7 @@ use crate::test::Totals;
 use crate::{deny, fuzz, lint, process, test, tidy};
 
 /// How long each fuzz target runs.
-const FUZZ_SECONDS: u32 = 60;
+const FUZZ_SECONDS: u32 = 20;
 
 /// Runs all steps, also after one that failed; exits 1 if any did.
 pub fn ci(root: &Path) -> Result<ExitCode> {

@@ -116,10 +116,12 @@ fn main() -> ExitCode {
     println!("{} nested trees of {NESTED} leaves; wrong: {wrong_trees:?}", trees.len());
     drop(session);
     let is_right = left == (0, 0) && wrong.is_empty() && wrong_trees.is_empty();
-    match total {
-        Ok(total) if total == expected && is_right => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
+    let is_exact = matches!(total, Ok(total) if total == expected) && is_right;
+    let failed = u8::from(!is_exact);
+    let word = if is_exact { "ok" } else { "FAILED" };
+    // As the harness of other tests says it, so that they are counted alike.
+    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", 1 - failed);
+    ExitCode::from(failed)
 }
 
 fn argument(name: &str) -> Option<u64> {

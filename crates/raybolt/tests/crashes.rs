@@ -166,6 +166,9 @@ fn main() -> ExitCode {
         println!("{name} ... {word}");
     }
     drop(session);
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    // As the harness of other tests says it, so that they are counted alike.
+    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", CASES.len() - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
