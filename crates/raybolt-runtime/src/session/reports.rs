@@ -47,7 +47,7 @@ pub struct StoreReport {
 /// One resource of the node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ResourceReport {
-    /// `CPU`, `GPU`, `memory` in bytes, or a name given to [`Builder::resource`].
+    /// `CPU`, `GPU`, `memory` in bytes, or a name given to [`Builder::resource`](super::Builder::resource).
     pub name: String,
     /// How much there is.
     pub total: f64,
