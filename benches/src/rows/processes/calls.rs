@@ -295,7 +295,7 @@ fn queued(effort: Effort) -> Result<Outcome> {
     Ok(Outcome { rows, chart: None })
 }
 
-/// Keeps its CPU until the driver closes the gate's other end.
+/// Keeps all CPUs until the driver closes the gate's other end.
 #[remote]
 fn held(gate: String) {
     let mut stream = UnixStream::connect(gate).expect("the gate is there");
@@ -311,8 +311,8 @@ pub fn queued_probe(count: usize) -> Result<Sample> {
         let (mut nanos, mut bytes) = (Vec::new(), 0.0);
         let start = Instant::now();
         while nanos.is_empty() || start.elapsed() < Duration::from_millis(300) {
-            let holders: Vec<_> = (0..THREADS).map(|_| held::remote(gate.clone())).collect();
-            let held = (0..THREADS).map(|_| listener.accept()).collect::<Result<Vec<_>, _>>()?;
+            let holder = held::options().num_cpus(THREADS as f64).remote(gate.clone());
+            let held = listener.accept()?;
             let before = probe::resident_bytes()?;
             let begin = Instant::now();
             let refs: Vec<_> = (0..count as u64).map(after::remote).collect();
@@ -323,7 +323,7 @@ pub fn queued_probe(count: usize) -> Result<Sample> {
             let answers = raybolt::get(&refs)?;
             nanos.push((submitted + begin.elapsed()).as_nanos() as f64 / count as f64);
             ensure!(answers.iter().copied().eq(1..=count as u64), "every task answers");
-            raybolt::get(&holders)?;
+            raybolt::get(&holder)?;
         }
         Ok(vec![median(nanos.into_iter()), bytes])
     });
