@@ -564,8 +564,8 @@ mod tests {
         assert_eq!(
             error_of("max_concurency = 2", "impl A {}"),
             "unknown option `max_concurency` of `remote`; did you mean `max_concurrency`? (known: \
-             `num_cpus`, `num_gpus`, `memory`, `resources`, `max_concurrency`, `max_pending_calls`, \
-             `concurrency_groups`)"
+             `num_cpus`, `num_gpus`, `memory`, `resources`, `max_concurrency`, `max_pending_calls`, `max_restarts`, \
+             `max_task_retries`, `concurrency_groups`)"
         );
         assert_eq!(
             error_of_method("", "#[method(group = 2)] pub fn f(&self) {}"),

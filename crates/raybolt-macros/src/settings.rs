@@ -71,13 +71,15 @@ pub fn of_function(tokens: TokenStream) -> Result<FunctionSettings> {
 /// # Errors
 /// At a setting that is unknown or has no fitting value.
 pub fn of_actor(tokens: TokenStream) -> Result<ActorSettings> {
-    const KNOWN: [&str; 7] = [
+    const KNOWN: [&str; 9] = [
         "num_cpus",
         "num_gpus",
         "memory",
         "resources",
         "max_concurrency",
         "max_pending_calls",
+        "max_restarts",
+        "max_task_retries",
         "concurrency_groups",
     ];
     let mut settings = ActorSettings::default();
@@ -94,6 +96,14 @@ pub fn of_actor(tokens: TokenStream) -> Result<ActorSettings> {
             "max_pending_calls" => {
                 let value = value(&meta)?;
                 quote!(.max_pending_calls(#value))
+            }
+            "max_restarts" => {
+                let value = value(&meta)?;
+                quote!(.max_restarts(#value))
+            }
+            "max_task_retries" => {
+                let value = value(&meta)?;
+                quote!(.max_task_retries(#value))
             }
             "num_cpus" | "num_gpus" | "memory" | "resources" => amounts(&meta)?,
             unknown => return Err(unknown_word("remote", unknown, meta.path().span(), &KNOWN)),

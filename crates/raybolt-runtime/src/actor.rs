@@ -56,6 +56,8 @@ pub(crate) trait AnyActor: Send + Sync {
     fn run_until(self: Arc<Self>, done: &dyn Fn() -> bool);
     /// Whether a call can start only when one that runs has ended.
     fn waits_for_running(&self, task: TaskKey) -> bool;
+    /// Whether a call runs here that lets no other run beside it.
+    fn runs_alone(&self) -> bool;
     /// What it does, for those who watch.
     fn view(&self) -> ActorView;
     /// The methods of all calls that have not ended.
@@ -626,6 +628,10 @@ impl<A: Send + Sync + 'static> AnyActor for Actor<A> {
 
     fn waits_for_running(&self, task: TaskKey) -> bool {
         self.lock().queue.waits_for_running(task)
+    }
+
+    fn runs_alone(&self) -> bool {
+        self.lock().queue.runs_alone()
     }
 
     fn view(&self) -> ActorView {

@@ -298,7 +298,7 @@ fn wait_for<T: Value>(
         if let Some(result) = slot.get() {
             return Ok(result);
         }
-        if let Some(actor) = session.waits_for_itself(key) {
+        if let Some(actor) = session.waits_for_itself(key, object.0.hold.id()) {
             return slot.get().ok_or_else(|| Error::new(Kind::WaitsForItself { actor }));
         }
         let until = deadline.map(|(until, _)| until);

@@ -73,6 +73,11 @@ pub(crate) fn caller() -> CallerId {
     current().map_or_else(|| CallerId(THREAD.with(|id| *id)), |context| context.caller)
 }
 
+/// Whether this is a thread of its own, outside any task.
+pub(crate) fn is_thread(caller: CallerId) -> bool {
+    caller.0 & (TASK | ACTOR) == 0
+}
+
 /// An actor as a caller.
 pub(crate) fn caller_of_actor(actor: ActorKey) -> CallerId {
     CallerId(ACTOR | actor.data().as_ffi())

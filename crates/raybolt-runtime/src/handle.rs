@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use raybolt_core::calls::owner::{ActorKey, ClassId, Returns, Submit, Target};
+use raybolt_core::calls::owner::{ActorKey, ClassId, Submit, Target};
 use raybolt_core::calls::queue::Call;
 use raybolt_core::calls::scheduler::{Demand, MEMORY, Within};
-use raybolt_wire::work::Code;
+use raybolt_wire::work::{Code, CreateActor};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use slotmap::Key;
@@ -22,13 +22,18 @@ use crate::group::{Membership, PlacementGroup};
 use crate::hub::Hub;
 use crate::job::{Ended, Failure, returned};
 use crate::method::{Method, MethodJob, TypedCall, call_name};
+use crate::object::AnyObject;
 use crate::options::{CallOptions, TaskOptions};
 use crate::output::{Cells, Output};
 use crate::panics;
+use crate::processes::borrowed::Borrowed;
 use crate::processes::code;
 use crate::processes::hosted::{ActorShell, actor_shell};
+use crate::processes::made::Making;
+use crate::processes::parcel;
 use crate::processes::remote_actor::{Construct, Life, Remote, Settings, kind_of};
 use crate::processes::remote_call::{RemoteCall, SentCall};
+use crate::processes::upstream::Upstream;
 use crate::session::{self, Place, Session};
 
 /// A handle to an actor; clones name the same one. When the last one goes, the actor ends after the
@@ -45,6 +50,8 @@ pub(crate) enum Home<A> {
     Here(Arc<Actor<A>>),
     /// In a worker of this process.
     Worker(Arc<Life>),
+    /// Where the driver of this process put it.
+    Driver(Arc<Borrowed>),
 }
 
 /// An actor's class, as its macro declares it once.
@@ -186,6 +193,10 @@ where
     let made = options.check().and_then(|()| {
         session::with(|session| match options.name.clone() {
             None => make(session, class, &options, args, new),
+            // The driver keeps the names.
+            Some(_) if matches!(session.place, Place::Driver(_)) => {
+                make(session, class, &options, args, new)
+            }
             Some(name) => {
                 let (exists, detached) = (options.get_if_exists, options.detached);
                 session.names.claim(&name, class.name, exists, detached, || {
@@ -205,7 +216,10 @@ pub fn find<A: Send + Sync + 'static>(
     class: &'static ActorClass,
     name: &str,
 ) -> Result<ActorHandle<A>> {
-    session::with(|session| session.names.find(name, class.name))?
+    session::with(|session| match &session.place {
+        Place::Driver(upstream) => upstream.find_actor(session, name, class.name, kind_of::<A>()),
+        Place::Here | Place::Workers(_) => session.names.find(name, class.name),
+    })?
 }
 
 fn make<A: Send + Sync + 'static, X: Arguments>(
@@ -227,18 +241,34 @@ where
     })?;
     let name: Arc<str> = options.name.clone().unwrap_or_else(|| class.name.into());
     let class_name = class.name;
-    if let Place::Workers(_) = &session.place {
-        let settings = Settings {
-            kind: kind_of::<A>(),
-            class: class.name.to_owned(),
-            limits,
-            pending_max: options.max_pending_calls.unwrap_or(usize::MAX),
-            restarts: options.max_restarts,
-            call_retries: options.max_task_retries,
-        };
-        let construct = Constructor { class, args, new };
-        return make_remote(session, &name, options, settings, construct, copies);
+    let construct = Constructor { class, args, new };
+    let settings = || Settings {
+        kind: kind_of::<A>(),
+        class: class.name.to_owned(),
+        limits: limits.clone(),
+        pending_max: options.max_pending_calls.unwrap_or(usize::MAX),
+        restarts: options.max_restarts,
+        call_retries: options.max_task_retries,
+    };
+    match &session.place {
+        Place::Workers(_) => {
+            let making = Making {
+                name: name.clone(),
+                settings: settings(),
+                demand: options.demand.clone(),
+                group: options.group.clone(),
+                needs: construct.args.needs(session.epoch)?,
+                construct: Box::new(construct),
+                copies: copies as u64,
+            };
+            return Ok(ActorHandle::of(Home::Worker(making.make(session)?)));
+        }
+        Place::Driver(upstream) => {
+            return ask(upstream, session, options, settings(), &construct);
+        }
+        Place::Here => {}
     }
+    let Constructor { args, .. } = construct;
     let create: Create<A> = Box::new(move || {
         // An object among the arguments is waited for here, on the actor's own time.
         args.wait().map_err(|error| argument_failed(class_name, &error))?;
@@ -310,72 +340,46 @@ fn lease_class(
     lease_class.map(Some).map_err(|refused| Error::refused(name, &refused, member))
 }
 
-/// Makes an actor in a worker of this process.
-fn make_remote<A: Send + Sync + 'static, X: Arguments>(
+/// Asks the driver to make an actor.
+fn ask<A: Send + Sync + 'static, X: Arguments>(
+    upstream: &Upstream,
     session: &Arc<Session>,
-    name: &Arc<str>,
     options: &ActorOptions,
     settings: Settings,
-    construct: Constructor<A, X>,
-    copies: usize,
+    construct: &Constructor<A, X>,
 ) -> Result<ActorHandle<A>>
 where
     X::Held: Send,
 {
-    construct.code()?;
-    let needs = construct.args.needs(session.epoch)?.into_boxed_slice();
-    let mut construct: Option<Box<dyn Construct>> = Some(Box::new(construct));
-    let mut settings = Some(settings);
-    let made = session.act(|hub| {
-        if hub.ended {
-            let what = format!("actor `{name}`");
-            return Err(Error::new(Kind::SessionEnded { what }));
-        }
-        let class = settings.as_ref().map_or("", |settings| &settings.class);
-        let lease_class = lease_class(session, hub, class, name, options)?;
-        hub.copies += copies as u64;
-        let mut made = None;
-        hub.actors.insert_with_key(|key| {
-            let actor = Arc::new(Remote::new(
-                session.clone(),
-                key,
-                name.clone(),
-                settings.take().expect("an actor is made once"),
-                lease_class.is_some(),
-                construct.take().expect("an actor is made once"),
-            ));
-            let erased: Arc<dyn AnyActor> = actor.clone();
-            made = Some(actor);
-            Arc::downgrade(&erased)
-        });
-        let actor = made.expect("made a line ago");
-        if let Some(member) = &options.group {
-            hub.groups.enlist_actor(member.key(), hub.actors[actor.key].clone());
-        }
-        if !needs.is_empty() {
-            let target = Target::Actor(actor.key);
-            let returns = Returns::Many(Box::default());
-            let submit = Submit { target, job: None, needs, returns, retries: 0 };
-            let (task, waits) = hub.owner.submit(submit);
-            if waits {
-                actor.waits_for_arguments(task);
-            } else {
-                hub.owner.finished(task, 0, true);
-            }
-        }
-        if let Some(lease_class) = lease_class {
-            hub.place(lease_class, actor.clone());
-        }
-        Ok(actor)
-    });
-    if let Err(error) = &made {
-        failures::record_error(error);
+    let class = construct.class.name;
+    if options.group.is_some() {
+        return Err(Error::new(Kind::Invalid(format!(
+            "actor `{class}` cannot join a placement group from within a worker yet; make it in the driver"
+        ))));
     }
-    drop(construct); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
-    let actor = made?;
-    let handle = ActorHandle::of(Home::Worker(Arc::new(Life(actor.clone()))));
-    actor.settle_down();
-    Ok(handle)
+    let mut body = Vec::new();
+    let (packed, parcel::Packed { refs, guards }) =
+        parcel::packing(|| construct.args.pack(class, Form::References, &mut body));
+    packed?;
+    let demand = options.demand.iter();
+    let create = CreateActor {
+        code: construct.code()?,
+        class: settings.class,
+        kind: settings.kind,
+        name: options.name.as_deref().map(str::to_owned),
+        exists: options.get_if_exists,
+        detached: options.detached,
+        demand: demand.map(|(name, units)| (name.to_owned(), units)).collect(),
+        limits: settings.limits.iter().map(|limit| *limit as u64).collect(),
+        pending_max: settings.pending_max as u64,
+        restarts: settings.restarts,
+        call_retries: settings.call_retries,
+        refs: refs.iter().map(|object| object.id()).collect(),
+        answer: 0,
+    };
+    let made = upstream.create_actor(session, create, &body);
+    drop(guards);
+    made
 }
 
 /// A class's constructor, and what it is called with.
@@ -442,8 +446,14 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
             Ok(Home::Here(actor)) => {
                 try_call(actor, method, options.into_inner(), args).unwrap_or_else(O::failed)
             }
-            Ok(Home::Worker(life)) => try_call_remote(&life.0, &method, options.into_inner(), args)
-                .unwrap_or_else(O::failed),
+            Ok(Home::Worker(life)) => {
+                try_call_remote(&life.remote, &method, options.into_inner(), args)
+                    .unwrap_or_else(O::failed)
+            }
+            Ok(Home::Driver(borrowed)) => {
+                try_call_borrowed(borrowed, &method, options.into_inner(), args)
+                    .unwrap_or_else(O::failed)
+            }
             Err(error) => O::failed(error.clone()),
         }
     }
@@ -456,8 +466,14 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
                 &actor.session
             }
             Ok(Home::Worker(life)) => {
-                life.0.clone().kill("it was killed");
-                &life.0.session
+                life.remote.clone().kill("it was killed");
+                &life.remote.session
+            }
+            Ok(Home::Driver(borrowed)) => {
+                if let Place::Driver(upstream) = &borrowed.session.place {
+                    upstream.kill_actor(borrowed);
+                }
+                return;
             }
             Err(_) => return,
         };
@@ -468,7 +484,8 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
     pub fn name(&self) -> &str {
         match &self.0.0 {
             Ok(Home::Here(actor)) => &actor.name,
-            Ok(Home::Worker(life)) => &life.0.name,
+            Ok(Home::Worker(life)) => &life.remote.name,
+            Ok(Home::Driver(borrowed)) => &borrowed.name,
             Err(_) => "",
         }
     }
@@ -483,7 +500,7 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
 
     /// A handle to an actor in a worker, if it is an `A`.
     pub(crate) fn of_life(life: Arc<Life>) -> Option<Self> {
-        (life.0.settings().kind == kind_of::<A>()).then(|| Self::of(Home::Worker(life)))
+        (life.remote.settings().kind == kind_of::<A>()).then(|| Self::of(Home::Worker(life)))
     }
 
     /// What holds it, if it lives in a worker of this process.
@@ -569,6 +586,29 @@ where
     Ok(refs)
 }
 
+fn try_call_borrowed<A, X, O>(
+    actor: &Arc<Borrowed>,
+    method: &Method<A, X::Held, O>,
+    mut options: TaskOptions,
+    args: X,
+) -> Result<O::Refs>
+where
+    A: Send + Sync + 'static,
+    X: Arguments,
+    X::Held: Send,
+    O: Output,
+{
+    let Place::Driver(upstream) = &actor.session.place else {
+        unreachable!("only workers borrow actors")
+    };
+    prepare(method.name, &mut options, &args)?;
+    args.needs(actor.session.epoch)?;
+    let (cells, refs) = O::pending(actor.session.epoch);
+    cells.configure(&options);
+    upstream.call_actor(actor, method, &options, &args, &cells)?;
+    Ok(refs)
+}
+
 fn try_call<A, X, O>(
     actor: &Arc<Actor<A>>,
     method: Method<A, X::Held, O>,
@@ -618,8 +658,8 @@ impl<A: Send + Sync + 'static> Inner<A> {
     pub(crate) fn is_alive(&self) -> bool {
         match &self.0 {
             Ok(Home::Here(actor)) => actor.is_alive(),
-            Ok(Home::Worker(life)) => life.0.is_alive(),
-            Err(_) => false,
+            Ok(Home::Worker(life)) => life.remote.is_alive(),
+            Ok(Home::Driver(_)) | Err(_) => false,
         }
     }
 }
@@ -644,22 +684,72 @@ impl<A: Send + Sync + 'static> fmt::Debug for ActorHandle<A> {
     }
 }
 
-/// A handle inside a value travels as its actor's id.
+/// A handle as it travels: the object that stands for its life, the actor, the number of its type, and its
+/// name.
+pub(crate) type Written = (u64, u64, u64, String);
+
+/// How a handle to an actor in a worker is written.
+pub(crate) fn written(life: &Life) -> Written {
+    let actor = &life.remote;
+    (life.id(), actor.key.data().as_ffi(), actor.settings().kind, actor.name.to_string())
+}
+
+/// A handle inside a value is a reference to the object that stands for the actor's life.
 impl<A: Send + Sync + 'static> Serialize for ActorHandle<A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let id = match &self.0.0 {
-            Ok(Home::Here(actor)) => actor.key.data().as_ffi(),
-            Ok(Home::Worker(life)) => life.0.key.data().as_ffi(),
-            Err(_) => 0,
+        let kind = kind_of::<A>();
+        let written = match &self.0.0 {
+            Ok(Home::Here(actor)) => (0, actor.key.data().as_ffi(), kind, actor.name.to_string()),
+            Ok(Home::Worker(life)) => {
+                parcel::note(|| life.clone());
+                written(life)
+            }
+            Ok(Home::Driver(borrowed)) => {
+                parcel::note(|| borrowed.clone());
+                (borrowed.id(), borrowed.actor, kind, borrowed.name.to_string())
+            }
+            Err(error) => (0, 0, kind, error.to_string()),
         };
-        serializer.serialize_u64(id)
+        written.serialize(serializer)
     }
 }
 
 impl<'de, A: Send + Sync + 'static> Deserialize<'de> for ActorHandle<A> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let id = u64::deserialize(deserializer)?;
-        let message = "an actor's handle is read back only by the workers of its session";
-        Err(de::Error::custom(format_args!("{message} (actor {id:x})")))
+        let (id, actor, kind, name) = Written::deserialize(deserializer)?;
+        if !parcel::is_open() {
+            let message = "an actor's handle is read back only by the processes of its session";
+            return Err(de::Error::custom(format_args!("{message} (actor {actor:x})")));
+        }
+        if id == 0 {
+            // It never was one: its maker was told why, and so is whoever gets it.
+            return Ok(ActorHandle::failed(Error::new(Kind::Invalid(name))));
+        }
+        if kind != kind_of::<A>() {
+            let class = std::any::type_name::<A>();
+            return Err(de::Error::custom(format_args!("actor `{name}` is no `{class}`")));
+        }
+        received(id, actor, &name).map_err(de::Error::custom)
     }
+}
+
+/// A handle that came from another process.
+fn received<A: Send + Sync + 'static>(id: u64, actor: u64, name: &str) -> Result<ActorHandle<A>> {
+    session::with(|session| match &session.place {
+        Place::Driver(upstream) => {
+            upstream.holds(id);
+            let borrowed = Borrowed::new(session, id, actor, name);
+            Ok(ActorHandle::of(Home::Driver(borrowed)))
+        }
+        Place::Workers(_) => {
+            let life = session.lent(id)?.into_any().downcast::<Life>().ok();
+            life.and_then(ActorHandle::of_life).ok_or_else(|| {
+                let class = std::any::type_name::<A>();
+                Error::new(Kind::Invalid(format!("actor `{name}` is no `{class}`")))
+            })
+        }
+        Place::Here => {
+            Err(Error::new(Kind::Invalid("a session in one process lends no actors".into())))
+        }
+    })?
 }

@@ -48,10 +48,7 @@ impl Names {
             && named.is_alive()
         {
             if !get_if_exists {
-                let message = format!(
-                    "an actor named `{name}` exists already; choose another name, or take that one with `get_if_exists`"
-                );
-                return Err(Error::new(Kind::ActorName(message)));
+                return Err(is_taken(name));
             }
             return named.typed(name, class);
         }
@@ -81,6 +78,38 @@ impl Names {
         find(&names, name)?.typed(name, class)
     }
 
+    /// The same for an actor whose type this process does not know.
+    pub(crate) fn claim_life(
+        &self,
+        name: &Arc<str>,
+        class: &str,
+        kind: u64,
+        get_if_exists: bool,
+        detached: bool,
+        create: impl FnOnce() -> Result<Arc<Life>>,
+    ) -> Result<Arc<Life>> {
+        let mut names = self.lock();
+        if let Some(named) = names.get(name)
+            && named.is_alive()
+        {
+            if !get_if_exists {
+                return Err(is_taken(name));
+            }
+            return named.life(name, class, kind);
+        }
+        let life = create()?;
+        let actor = Found::Worker(Arc::downgrade(&life));
+        let detached = detached.then(|| life.clone() as Arc<dyn Any + Send + Sync>);
+        names.insert(name.clone(), Named { class: class.into(), actor, _detached: detached });
+        Ok(life)
+    }
+
+    /// The same for an actor whose type this process does not know.
+    pub(crate) fn find_life(&self, name: &str, class: &str, kind: u64) -> Result<Arc<Life>> {
+        let names = self.lock();
+        find(&names, name)?.life(name, class, kind)
+    }
+
     /// Lets a detached actor go, when it was killed.
     pub(crate) fn forget_dead(&self) {
         let mut names = self.lock();
@@ -100,6 +129,12 @@ impl Names {
     }
 }
 
+fn is_taken(name: &str) -> Error {
+    Error::new(Kind::ActorName(format!(
+        "an actor named `{name}` exists already; choose another name, or take that one with `get_if_exists`"
+    )))
+}
+
 fn find<'a>(names: &'a BTreeMap<Arc<str>, Named>, name: &str) -> Result<&'a Named> {
     names.get(name).filter(|named| named.is_alive()).ok_or_else(|| {
         let known = names.iter().filter(|(_, named)| named.is_alive()).map(|(known, _)| &**known);
@@ -114,7 +149,7 @@ impl Named {
     fn is_alive(&self) -> bool {
         match &self.actor {
             Found::Here { handle, is_alive } => is_alive(&**handle),
-            Found::Worker(life) => life.upgrade().is_some_and(|life| life.0.is_alive()),
+            Found::Worker(life) => life.upgrade().is_some_and(|life| life.remote.is_alive()),
         }
     }
 
@@ -130,9 +165,20 @@ impl Named {
             }
             Found::Worker(life) => life.upgrade().and_then(ActorHandle::of_life),
         };
-        handle.ok_or_else(|| {
-            let message = format!("actor `{name}` is a `{}`, not a `{class}`", self.class);
-            Error::new(Kind::ActorName(message))
-        })
+        handle.ok_or_else(|| self.is_another(name, class))
+    }
+
+    fn life(&self, name: &str, class: &str, kind: u64) -> Result<Arc<Life>> {
+        let life = match &self.actor {
+            Found::Here { .. } => None,
+            Found::Worker(life) => life.upgrade(),
+        };
+        let right = life.filter(|life| life.remote.settings().kind == kind);
+        right.ok_or_else(|| self.is_another(name, class))
+    }
+
+    fn is_another(&self, name: &str, class: &str) -> Error {
+        let message = format!("actor `{name}` is a `{}`, not a `{class}`", self.class);
+        Error::new(Kind::ActorName(message))
     }
 }

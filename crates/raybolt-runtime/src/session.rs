@@ -467,7 +467,10 @@ impl Session {
 
     /// The name of the actor whose call runs here, if what makes `object` is another call of it that
     /// cannot start before this one has ended.
-    pub(crate) fn waits_for_itself(&self, object: ObjectKey) -> Option<String> {
+    pub(crate) fn waits_for_itself(&self, object: ObjectKey, id: u64) -> Option<String> {
+        if let Place::Driver(upstream) = &self.place {
+            return upstream.waits_for_itself(id);
+        }
         let current = context::current_actor()?;
         let (actor, task) = {
             let hub = self.lock();

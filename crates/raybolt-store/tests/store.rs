@@ -71,7 +71,7 @@ fn twelve_times_the_capacity_goes_through_and_comes_back() {
     let usage = store.usage();
     assert!(usage.spilled_bytes >= 11 * 64 * MIB, "{usage:?}");
     assert!(usage.files < key / 2, "small objects share files: {usage:?}");
-    assert_eq!(dir.files() as u64, usage.files);
+    assert_eq!(dir.files(), 0, "spill files have no names: they go with their process");
     for (key, sum) in sums.iter().enumerate() {
         assert_eq!(checksum(&store.pin(Key(key as u64)).unwrap()), *sum, "object {key}");
     }
@@ -203,25 +203,6 @@ fn a_full_disk_is_told_and_nothing_that_was_stored_is_lost() {
 }
 
 #[test]
-fn an_object_whose_file_somebody_removed_is_an_error_and_no_more() {
-    let dir = Dir::new();
-    let store = spilling_store(MIB, &dir);
-    store.put(Key(1), &vec![1; MIB as usize]).unwrap();
-    store.put(Key(2), &vec![2; MIB as usize]).unwrap();
-    for entry in std::fs::read_dir(&dir.0).unwrap() {
-        std::fs::remove_file(entry.unwrap().path()).unwrap();
-    }
-    let error = store.pin(Key(1)).unwrap_err();
-    let text = error.to_string();
-    assert!(matches!(error, PinError::Unreadable { key: Key(1), .. }), "{text}");
-    assert!(text.contains(dir.0.to_str().unwrap()), "{text}");
-    assert_eq!(store.pin(Key(2)).unwrap()[..], vec![2; MIB as usize]);
-    store.release(Key(1));
-    store.release(Key(2));
-    assert!(store.usage().is_zero());
-}
-
-#[test]
 fn a_put_waits_for_a_reader_before_it_fails() {
     let store = Store::open(Options::new(MIB)).unwrap();
     store.put(Key(1), &vec![1; MIB as usize]).unwrap();
@@ -231,7 +212,7 @@ fn a_put_waits_for_a_reader_before_it_fails() {
     let error = store.create_by(Key(2), 1, Instant::now()).err().unwrap();
     let PutError::Full { usage, .. } = &error else { panic!("{error}") };
     assert_eq!(usage.pinned_bytes, MIB, "it says who has the room");
-    assert!(error.to_string().contains("store_bytes"), "{error}");
+    assert!(error.to_string().contains("object_store_memory"), "{error}");
 
     let putter = thread::spawn({
         let store = store.clone();

@@ -216,6 +216,56 @@ pub struct Run {
     pub name: Option<String>,
 }
 
+/// An actor that a worker makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateActor {
+    /// What makes it.
+    pub code: Code,
+    /// The name of its class.
+    pub class: String,
+    /// The number of its type.
+    pub kind: u64,
+    /// Its own name.
+    pub name: Option<String>,
+    /// The actor that has that name already will do.
+    pub exists: bool,
+    /// Whether it lives on without handles.
+    pub detached: bool,
+    /// What it needs, by name, in ten-thousandths.
+    pub demand: Vec<(String, i64)>,
+    /// How many calls of each concurrency group may run at once.
+    pub limits: Vec<u64>,
+    /// How many calls may wait.
+    pub pending_max: u64,
+    /// How often it begins anew.
+    pub restarts: u32,
+    /// How often a lost call is sent again.
+    pub call_retries: u32,
+    /// The objects that its arguments refer to.
+    pub refs: Vec<u64>,
+    /// The id that the worker chose for the object in which it expects the handle.
+    pub answer: u64,
+}
+
+/// A call that a worker makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallActor {
+    /// Which actor, by the object that stands for its life.
+    pub actor: u64,
+    /// Who calls, as far as order goes.
+    pub caller: u64,
+    /// What to run.
+    pub method: MethodCode,
+    /// The call's own name, if it has one.
+    pub name: Option<String>,
+    /// Microseconds left (WORK-3), and how many there were.
+    pub deadline_us: Option<(u64, u64)>,
+    /// The ids that the worker chose for what it returns.
+    pub returns: Vec<u64>,
+    /// The objects that its arguments refer to.
+    pub refs: Vec<u64>,
+}
+
 /// What a worker says to its driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToDriver {
@@ -340,6 +390,26 @@ pub enum ToDriver {
         object: u64,
         /// What is to be done.
         code: Offset,
+    },
+    /// A task makes an actor; the arguments of its constructor are the body.
+    CreateActor(CreateActor),
+    /// A task looks for an actor by its name.
+    FindActor {
+        /// Its name.
+        name: String,
+        /// The class that it should be of.
+        class: String,
+        /// The number of that type.
+        kind: u64,
+        /// The id that the worker chose for the object in which it expects the handle.
+        answer: u64,
+    },
+    /// A task calls an actor; the arguments are the body. What it returns is sent as `Value`.
+    CallActor(CallActor),
+    /// A task ends an actor.
+    KillActor {
+        /// Which, by the object that stands for its life.
+        actor: u64,
     },
 }
 

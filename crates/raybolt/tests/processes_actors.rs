@@ -149,6 +149,181 @@ fn slow(gate: String) -> u64 {
     1_000
 }
 
+#[remote]
+fn adds(counter: CounterHandle, x: u64) -> Result<u64> {
+    get(counter.add(x))
+}
+
+#[remote]
+fn makes(start: u64) -> Result<CounterHandle> {
+    let counter = Counter::remote(start);
+    get(counter.add(1))?;
+    Ok(counter)
+}
+
+#[remote]
+fn tallies(name: String, x: u64) -> Result<u64> {
+    let counter = Counter::options().name(name.as_str()).get_if_exists().detached().remote(100);
+    get(counter.add(twice::remote(x)))?;
+    get(Counter::find(&name)?.value())
+}
+
+#[remote]
+fn fails_to_find(name: String) -> Result<u64> {
+    get(Picky::find(&name)?.nod()).map(u64::from)
+}
+
+#[remote]
+fn keeps(counter: CounterHandle, gate: String) -> Result<u64> {
+    pass(&gate);
+    get(counter.add(1))
+}
+
+#[remote]
+fn ends(counter: CounterHandle) {
+    kill(&counter);
+}
+
+/// Holds a handle to another actor, and passes calls on.
+struct Relay {
+    next: Option<CounterHandle>,
+    itself: Option<RelayHandle>,
+}
+
+#[remote(max_concurrency = 2)]
+impl Relay {
+    pub fn new(next: Option<CounterHandle>) -> Self {
+        Relay { next, itself: None }
+    }
+
+    pub fn add(&self, x: u64) -> Result<u64> {
+        match &self.next {
+            Some(next) => get(next.add(x)),
+            None => Ok(0),
+        }
+    }
+
+    pub fn know(&mut self, itself: RelayHandle) {
+        self.itself = Some(itself);
+    }
+
+    pub fn next(&self) -> Option<CounterHandle> {
+        self.next.clone()
+    }
+
+    /// Calls itself: both calls run at once.
+    pub fn twice(&self, x: u64) -> Result<u64> {
+        let itself = self.itself.as_ref().expect("it was told");
+        Ok(get(itself.add(x))? + x)
+    }
+
+    /// Waits for a call of its own that cannot start.
+    pub fn knot(&mut self) -> Result<u64> {
+        let itself = self.itself.clone().expect("it was told");
+        get(itself.add(1))
+    }
+}
+
+fn handles_travel_to_tasks_and_back() -> Result<()> {
+    let counter = Counter::remote(1);
+    let tasks: Vec<_> = (0..20).map(|_| adds::remote(counter.clone(), 1)).collect();
+    get(&tasks)?;
+    assert_eq!(get(counter.value())?, 21);
+    let made = get(makes::remote(7))?;
+    assert_eq!(get(made.add(1))?, 9, "it outlives the task that made it");
+    assert_eq!(get(adds::remote(made.clone(), 1))?, 10);
+    let error = get(counter.add(ends_and_value(&made)?)).unwrap_err();
+    assert!(error.is_actor_died(), "{error}");
+    Ok(())
+}
+
+fn ends_and_value(counter: &CounterHandle) -> Result<ObjectRef<u64>> {
+    get(ends::remote(counter.clone()))?;
+    Ok(counter.value())
+}
+
+fn an_actor_lives_as_long_as_a_worker_has_a_handle() -> Result<()> {
+    let (gate, last) = (Gate::new("keeps"), Gate::new("keeps-last"));
+    let counter = Counter::remote(1);
+    counter.say_at_the_end(last.name());
+    let kept = keeps::remote(counter, gate.name());
+    drop(gate.entered());
+    assert_eq!(get(kept)?, 2);
+    let mut words = String::new();
+    last.entered().read_to_string(&mut words).unwrap();
+    assert_eq!(words, "gone");
+    Ok(())
+}
+
+fn actors_call_others_and_themselves() -> Result<()> {
+    let counter = Counter::remote(1);
+    let relay = Relay::remote(Some(counter.clone()));
+    assert_eq!(get(relay.add(1))?, 2);
+    assert_eq!(get(get(relay.next())?.expect("it has one").value())?, 2);
+    get(relay.know(relay.clone()))?;
+    assert_eq!(get(relay.twice(5))?, 12);
+    let error = get(relay.knot()).unwrap_err().to_string();
+    assert!(error.contains("waits for a call of its own"), "{error}");
+    kill(&relay); // It holds itself.
+    Ok(())
+}
+
+fn tasks_find_and_make_named_actors() -> Result<()> {
+    assert_eq!(get(tallies::remote("tally", 1))?, 102);
+    assert_eq!(get(tallies::remote("tally", 2))?, 106);
+    assert_eq!(get(Counter::find("tally")?.value())?, 106);
+    let error = get(fails_to_find::remote("tally")).unwrap_err().to_string();
+    assert!(error.contains("actor `tally` is a `Counter`, not a `Picky`"), "{error}");
+    let error = get(fails_to_find::remote("tall")).unwrap_err().to_string();
+    assert!(error.contains("no actor is named `tall`; did you mean `tally`?"), "{error}");
+    Ok(())
+}
+
+fn a_worker_that_dies_takes_its_actors_along_and_the_error_says_how() -> Result<()> {
+    let counter = Counter::remote(0);
+    get(counter.add(1))?;
+    let (dying, behind) = (counter.abort(), counter.add(1));
+    for error in [get(dying).unwrap_err(), get(behind).unwrap_err()] {
+        assert!(error.is_actor_died(), "{error}");
+        assert!(error.to_string().contains("it was killed by signal 6 (SIGABRT)"), "{error}");
+    }
+    assert!(get(counter.value()).unwrap_err().is_actor_died());
+    assert_eq!(get(Counter::remote(5).value())?, 5, "the session lives on");
+    Ok(())
+}
+
+fn an_actor_that_may_begins_anew_and_lost_calls_are_made_again() -> Result<()> {
+    let counter = Counter::options().max_restarts(1).max_task_retries(1).remote(10);
+    let first = get(counter.process())?;
+    get(counter.add(1))?;
+    let gate = Gate::new("restart");
+    let held = counter.hold(gate.name());
+    let entered = gate.entered();
+    let after: Vec<_> = (0..100).map(|_| counter.add(1)).collect();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(first as i32).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    drop(entered);
+    drop(gate.entered()); // Its second try, in the second life.
+    assert_eq!(get(held)?, 10, "the state is new");
+    assert_eq!(get(&after)?, (11..=110).collect::<Vec<_>>(), "in order, each once");
+    assert_ne!(get(counter.process())?, first);
+    let error = get(counter.abort()).unwrap_err();
+    assert!(error.is_actor_died(), "{error}");
+    Ok(())
+}
+
+fn an_actor_begins_anew_without_calls_that_may_not_be_repeated() -> Result<()> {
+    let counter = Counter::options().max_restarts(1).remote(10);
+    let dying = counter.abort();
+    let error = get(dying).unwrap_err().to_string();
+    assert!(error.contains("it was killed by signal 6 (SIGABRT)"), "{error}");
+    assert_eq!(get(counter.add(1))?, 11);
+    Ok(())
+}
+
 fn calls_run_in_the_order_of_their_caller_in_another_process() -> Result<()> {
     let counter = Counter::remote(0);
     let values: Vec<_> = (0..10_000).map(|_| counter.add(1)).collect();
@@ -341,6 +516,13 @@ fn main() {
         an_actor_with_too_many_calls_says_so,
         named_actors_are_found_and_detached_ones_stay,
         an_actor_holds_its_resources_as_long_as_it_lives,
+        handles_travel_to_tasks_and_back,
+        an_actor_lives_as_long_as_a_worker_has_a_handle,
+        actors_call_others_and_themselves,
+        tasks_find_and_make_named_actors,
+        a_worker_that_dies_takes_its_actors_along_and_the_error_says_how,
+        an_actor_that_may_begins_anew_and_lost_calls_are_made_again,
+        an_actor_begins_anew_without_calls_that_may_not_be_repeated,
     ]
     .into();
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));

@@ -246,6 +246,11 @@ impl<J> Queue<J> {
         self.len == 0
     }
 
+    /// Whether a call runs that lets no other run beside it.
+    pub fn runs_alone(&self) -> bool {
+        self.exclusive_runs
+    }
+
     /// How many calls run.
     pub fn running(&self) -> usize {
         self.running

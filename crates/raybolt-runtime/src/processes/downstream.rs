@@ -21,7 +21,7 @@ use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel::{self, Piece};
 use crate::processes::raw::{Encoded, Raw, RawJob};
 use crate::processes::relay::Relay;
-use crate::processes::shelf;
+use crate::processes::shelf::{self, Spot};
 use crate::session::{Place, Session};
 use crate::slot::{Slot, Waiter};
 
@@ -170,7 +170,7 @@ impl Workers {
     }
 
     /// Sends an object's value to a worker, as soon as it is there.
-    fn send_when_there(
+    pub(crate) fn send_when_there(
         self: &Arc<Self>,
         session: &Arc<Session>,
         worker: &Arc<Worker>,
@@ -317,7 +317,20 @@ impl Runnable for LateValue {
     }
 }
 
-fn pending(session: &Session) -> Arc<Object<Raw>> {
+/// The arguments that a worker has written to the store, taken over.
+pub(crate) fn stored_args(pieces: &[Piece<'_>], task: &str) -> Result<Vec<(Spot, Arc<Encoded>)>> {
+    let unreadable = |because: String| Error::new(Kind::Decode { task: task.into(), because });
+    let stored = pieces.iter().filter_map(|piece| match piece {
+        Piece::Stored(spot) => {
+            let encoded = Encoded::of(*piece, Vec::new()).map_err(unreadable);
+            Some(encoded.map(|encoded| (*spot, encoded)))
+        }
+        Piece::Inline(_) | Piece::LaidOut(_) | Piece::Reference(_) => None,
+    });
+    stored.collect()
+}
+
+pub(crate) fn pending(session: &Session) -> Arc<Object<Raw>> {
     Arc::new(Object { hold: Hold::new(session.epoch), slot: Slot::new() })
 }
 
@@ -343,20 +356,14 @@ fn job(
         Piece::Reference(id) => Some(session.lent(*id).map(|object| (*id, object))),
         Piece::Inline(_) | Piece::LaidOut(_) | Piece::Stored(_) => None,
     });
-    let stored = pieces.iter().filter_map(|piece| match piece {
-        Piece::Stored(spot) => {
-            let encoded = Encoded::of(*piece, Vec::new()).map_err(unreadable);
-            Some(encoded.map(|encoded| (*spot, encoded)))
-        }
-        Piece::Inline(_) | Piece::LaidOut(_) | Piece::Reference(_) => None,
-    });
+    let stored = stored_args(&pieces, &function)?;
     let until = deadline_us.and_then(|(left_us, after_us)| {
         let until = Instant::now().checked_add(Duration::from_micros(left_us))?;
         Some((until, Duration::from_micros(after_us)))
     });
     let job = RawJob {
         needs: needs.collect::<Result<_>>()?,
-        stored: stored.collect::<Result<_>>()?,
+        stored,
         keeps: session.keep(&refs)?,
         args: Bytes::copy_from_slice(body),
         returns: returns.to_vec(),

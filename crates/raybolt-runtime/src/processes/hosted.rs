@@ -177,6 +177,12 @@ impl Hosts {
         }
     }
 
+    /// The actor's name, if a call of it runs that lets no other run beside it.
+    pub(crate) fn runs_alone(&self, actor: u64) -> Option<String> {
+        let hosted = self.lock().get(&actor).cloned()?;
+        hosted.actor.runs_alone().then(|| hosted.actor.name().to_owned())
+    }
+
     fn find(&self, actor: u64, incarnation: u32) -> Option<Arc<Hosted>> {
         self.lock().get(&actor).filter(|hosted| hosted.incarnation == incarnation).cloned()
     }

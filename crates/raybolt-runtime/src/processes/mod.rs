@@ -25,8 +25,10 @@
 //!   `relay`: those that are read in a worker.
 //! - `code`: names of code. `parcel`: values on their way.
 
+pub(crate) mod actor_requests;
 pub(crate) mod birth;
 pub(crate) mod blackbox;
+pub(crate) mod borrowed;
 pub(crate) mod code;
 pub(crate) mod deaths;
 pub(crate) mod downstream;
@@ -38,6 +40,7 @@ pub(crate) mod leader;
 pub(crate) mod lent;
 pub(crate) mod link;
 pub(crate) mod logs;
+pub(crate) mod made;
 pub(crate) mod monitor;
 pub(crate) mod node;
 pub(crate) mod outlet;

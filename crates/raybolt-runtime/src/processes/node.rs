@@ -483,6 +483,12 @@ impl Workers {
                     batch.actors.push(actor);
                 }
             }
+            ToDriver::CreateActor(create) => self.actor_wanted(session, worker, create, body),
+            ToDriver::FindActor { name, class, kind, answer } => {
+                self.actor_sought(session, worker, (&name, &class, kind), answer);
+            }
+            ToDriver::CallActor(call) => self.actor_called(session, worker, call, body),
+            ToDriver::KillActor { actor } => self.actor_killed(session, actor),
             ToDriver::ActorEnded { actor, incarnation, because } => {
                 let Some(actor) = worker.actor(actor) else { return };
                 let error = (!body.is_empty()).then(|| error_in(body, &actor.name));
@@ -778,6 +784,11 @@ impl Hub {
         // One that has to make room for others drains, and is given back.
         let yields = self.fleet.slice_is_over(lease, now_us) && self.scheduler.must_yield(lease);
         while !yields && self.fleet.has_room(lease) {
+            // What is queued for leases that are on their way is theirs: it need not wait behind others.
+            let others = self.scheduler.starting(class);
+            if !self.fleet.is_idle(lease) && self.owner.queued(class) <= others {
+                break;
+            }
             let Some(work) = self.lend(lease, class) else { break };
             self.fleet.pushed(lease, now_us);
             pushes.push(Push { lease, class, process, work });

@@ -198,6 +198,29 @@ impl RawJob {
         }
     }
 
+    /// It will not run: delivers `error`, or else that of the argument that failed.
+    pub(crate) fn fail_with(&self, error: Option<Error>) {
+        let of_argument = || self.needs.iter().find_map(|(_, need)| need.error());
+        let error = error.or_else(of_argument).unwrap_or_else(|| {
+            Error::new(Kind::Invalid(format!("an argument of task `{}` failed", self.name)))
+        });
+        self.fail_all(&error);
+    }
+
+    /// A process has answered.
+    pub(crate) fn taken(&self, answer: Result<&[u8]>, keeps: Vec<Arc<dyn AnyObject>>) -> Ended {
+        match answer.and_then(|bytes| self.deliver(bytes, keeps)) {
+            Ok(bytes) => Ended::Success(bytes),
+            Err(error) => {
+                if let Some(failure) = error.task_error() {
+                    crate::failures::record(failure, false);
+                }
+                self.fail_all(&error);
+                Ended::Failed
+            }
+        }
+    }
+
     /// Cuts the values out of an answer; they share what it refers to.
     fn deliver(&self, mut bytes: &[u8], keeps: Vec<Arc<dyn AnyObject>>) -> Result<usize> {
         let unreadable =
@@ -227,11 +250,7 @@ impl Job for RawJob {
     }
 
     fn fail(self: Box<Self>, error: Option<Error>) {
-        let of_argument = || self.needs.iter().find_map(|(_, need)| need.error());
-        let error = error.or_else(of_argument).unwrap_or_else(|| {
-            Error::new(Kind::Invalid(format!("an argument of task `{}` failed", self.name)))
-        });
-        self.fail_all(&error);
+        self.fail_with(error);
     }
 
     fn is_watched(&self) -> bool {
@@ -291,15 +310,6 @@ impl Job for RawJob {
         answer: Result<&[u8]>,
         keeps: Vec<Arc<dyn AnyObject>>,
     ) -> Ended {
-        match answer.and_then(|bytes| self.deliver(bytes, keeps)) {
-            Ok(bytes) => Ended::Success(bytes),
-            Err(error) => {
-                if let Some(failure) = error.task_error() {
-                    crate::failures::record(failure, false);
-                }
-                self.fail_all(&error);
-                Ended::Failed
-            }
-        }
+        self.taken(answer, keeps)
     }
 }

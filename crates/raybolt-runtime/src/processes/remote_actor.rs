@@ -14,13 +14,14 @@
 //!   over the link. Nothing of the user's runs under the actor's lock.
 //! - **REMOTE-2 (lock order).** Hub, then an actor, then a link. Nothing else is locked meanwhile.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use raybolt_core::calls::incarnations::{Cancelled, Incarnation, Incarnations, Outgoing, Refusal};
 use raybolt_core::calls::kinds::{self, WorkerKind};
-use raybolt_core::calls::owner::{ActorKey, TaskKey};
+use raybolt_core::calls::owner::{ActorKey, ObjectKey, TaskKey};
 use raybolt_core::calls::queue::{CallerId, Place as QueuePlace};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_wire::work::{self, Call, Code, Host, NotAppended, ToWorker};
@@ -30,13 +31,16 @@ use crate::actor::{ActorState, ActorView, AnyActor, CallView, RunningCall};
 use crate::clock::coarse_ms;
 use crate::error::{Error, Kind, Result};
 use crate::job::Ended;
+use crate::object::{AnyObject, Hold};
 use crate::panics;
 use crate::processes::inlet::Inlet;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel;
+use crate::processes::raw::Encoded;
 use crate::processes::remote_call::RemoteCall;
 use crate::session::{Place, Session};
+use crate::slot::Waiter;
 
 /// What makes the actor, again and again if need be.
 pub(crate) trait Construct: Send + Sync {
@@ -72,7 +76,11 @@ pub(crate) struct Settings {
 }
 
 /// All handles of this process, and what holds the actor for others; when it goes, so does the actor.
-pub(crate) struct Life(pub(crate) Arc<Remote>);
+/// It is an object, whose references are the handles: other processes borrow it like any other.
+pub(crate) struct Life {
+    pub(crate) remote: Arc<Remote>,
+    hold: Hold,
+}
 
 struct Core {
     calls: Incarnations<Made>,
@@ -626,6 +634,10 @@ impl AnyActor for Remote {
         false
     }
 
+    fn runs_alone(&self) -> bool {
+        false // Its worker knows.
+    }
+
     fn view(&self) -> ActorView {
         let core = self.lock();
         let state = match (&core.because, &core.worker) {
@@ -674,8 +686,54 @@ impl AnyActor for Remote {
     }
 }
 
+impl Life {
+    pub(crate) fn new(remote: Arc<Remote>, epoch: u32, key: ObjectKey) -> Self {
+        let hold = Hold::new(epoch);
+        hold.set_key(key);
+        Life { remote, hold }
+    }
+}
+
 impl Drop for Life {
     fn drop(&mut self) {
-        self.0.last_handle_gone();
+        self.remote.last_handle_gone();
+    }
+}
+
+impl AnyObject for Life {
+    fn key(&self) -> ObjectKey {
+        self.hold.key()
+    }
+
+    fn id(&self) -> u64 {
+        self.hold.id()
+    }
+
+    fn fail(&self, _error: Error) -> bool {
+        false
+    }
+
+    fn error(&self) -> Option<Error> {
+        None
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter> {
+        Err(waiter) // It is there.
+    }
+
+    fn pack(&self, _out: &mut Vec<u8>) -> Result<()> {
+        Err(Error::new(Kind::Invalid("an actor is no value".into())))
+    }
+
+    fn arrived(&self, _value: Result<Arc<Encoded>>) -> bool {
+        false
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }

@@ -76,26 +76,31 @@ impl<X: Arguments, O: Output> SentCall<X, O> {
         X::Held: Send,
     {
         let name = method.name;
-        let code = code_of::<A, X, O>(method).map_err(|foreign| {
-            Error::new(Kind::Invalid(format!("`{name}` cannot run in a worker: {foreign}")))
-        })?;
-        Ok(SentCall { method: code, name, args, packed: OnceLock::new(), cells, options })
+        let method = code_of::<A, X, O>(method)?;
+        Ok(SentCall { method, name, args, packed: OnceLock::new(), cells, options })
     }
 }
 
-fn code_of<A, X, O>(method: &Method<A, X::Held, O>) -> Result<MethodCode, Foreign>
+/// What names a method to another process of this executable.
+pub(crate) fn code_of<A, X, O>(method: &Method<A, X::Held, O>) -> Result<MethodCode>
 where
     A: Send + Sync + 'static,
     X: Arguments,
     X::Held: Send,
     O: Output,
 {
-    let shell: CallShell = call_shell::<A, X, O>;
-    let (kind, body) = method.body.named()?;
-    let (name, name_bytes) = code::offset_of_text(method.name)?;
-    let group = u16::try_from(method.group).map_err(|_| Foreign)?;
-    let shell = code::offset_of(shell as *const () as usize)?;
-    Ok(MethodCode { shell, body, kind, group, name, name_bytes })
+    let named = || {
+        let shell: CallShell = call_shell::<A, X, O>;
+        let (kind, body) = method.body.named()?;
+        let (name, name_bytes) = code::offset_of_text(method.name)?;
+        let group = u16::try_from(method.group).map_err(|_| Foreign)?;
+        let shell = code::offset_of(shell as *const () as usize)?;
+        Ok(MethodCode { shell, body, kind, group, name, name_bytes })
+    };
+    named().map_err(|foreign: Foreign| {
+        let name = method.name;
+        Error::new(Kind::Invalid(format!("`{name}` cannot run in a worker: {foreign}")))
+    })
 }
 
 impl<X: Arguments, O: Output> RemoteCall for SentCall<X, O> {

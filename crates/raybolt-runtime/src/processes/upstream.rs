@@ -20,7 +20,7 @@ use std::time::Instant;
 use raybolt_core::calls::scheduler::{Demand, LeaseKey};
 use raybolt_wire::Value;
 use raybolt_wire::work::{self, Outcome, SlabGranted, Submit, ToDriver};
-use slotmap::Key;
+use slotmap::{Key, KeyData};
 
 use crate::args::{Arguments, Form};
 use crate::context;
@@ -68,6 +68,8 @@ struct Known {
     borrows: u32,
     /// Its value is on its way here. Handles that come when it was here ask for it once more.
     is_wanted: bool,
+    /// The actor that called itself to have it.
+    of_itself: Option<u64>,
 }
 
 /// References that came with a message, until its body was read into handles, or dropped (UP-3).
@@ -143,14 +145,7 @@ impl Upstream {
         packed?;
         let default = if function.is_async() { Demand::default() } else { one_cpu() };
         let demand = set.and_then(|set| set.demand.clone()).unwrap_or(default);
-        let mut returns = Vec::new();
-        cells.each(&mut |hold, object| {
-            let id = self.name();
-            hold.set_id(id);
-            let (handles, holders, borrows) = (vec![object], 1, 1);
-            self.known().insert(id, Known { handles, holders, borrows, is_wanted: true });
-            returns.push(id);
-        });
+        let returns = self.expect(cells);
         if let (Some(inlet), Some(id)) = (cells.inlet(), returns.first()) {
             self.streams().insert(*id, inlet);
         }
@@ -204,6 +199,48 @@ impl Upstream {
             call();
         }
         self.send(&ToDriver::Ask { object: id, code }, input);
+    }
+
+    /// Names the places of what is to be returned.
+    pub(crate) fn expect(&self, cells: &impl Cells) -> Vec<u64> {
+        let mut returns = Vec::new();
+        cells.each(&mut |hold, object| {
+            let id = self.name();
+            hold.set_id(id);
+            let (handles, holders, borrows) = (vec![object], 1, 1);
+            let known = Known { handles, holders, borrows, is_wanted: true, of_itself: None };
+            self.known().insert(id, known);
+            returns.push(id);
+        });
+        returns
+    }
+
+    /// An object that the driver is about to be asked for.
+    pub(crate) fn expected<T: Value>(&self, epoch: u32) -> ObjectRef<T> {
+        let object = ObjectRef::pending(epoch);
+        let id = self.name();
+        object.0.hold.set_id(id);
+        self.know_own(id, &object.0);
+        self.known().entry(id).or_default().is_wanted = true;
+        object
+    }
+
+    /// These objects come from a call that an actor made of itself.
+    pub(crate) fn come_from_itself(&self, objects: &[u64], actor: u64) {
+        let mut known = self.known();
+        for object in objects {
+            known.entry(*object).and_modify(|known| known.of_itself = Some(actor));
+        }
+    }
+
+    /// The name of the actor whose call runs here, if what makes `object` is another call of it that
+    /// cannot start before this one has ended.
+    pub(crate) fn waits_for_itself(&self, object: u64) -> Option<String> {
+        let current = context::current_actor()?;
+        let actor = self.known().get(&object)?.of_itself?;
+        let key = KeyData::from_ffi(actor).into();
+        let is_own = context::caller_of_actor(key) == current;
+        is_own.then(|| self.serving.hosts.runs_alone(actor)).flatten()
     }
 
     /// Stores a value with the driver; this process keeps its own.
@@ -364,6 +401,11 @@ impl Upstream {
         known.holders += 1;
     }
 
+    /// A handle to something that the driver has lent and that never comes here: an actor.
+    pub(crate) fn holds(&self, id: u64) {
+        self.known().entry(id).or_default().holders += 1;
+    }
+
     /// A handle to an object that this process has named, for which the driver counts one borrow.
     fn know_own<T: Value>(&self, id: u64, object: &Arc<Object<T>>) {
         self.know(id, object);
@@ -374,7 +416,7 @@ impl Upstream {
         1 << 63 | self.process << 40 | self.named.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn send(&self, message: &ToDriver, body: &[u8]) {
+    pub(crate) fn send(&self, message: &ToDriver, body: &[u8]) {
         self.append(message, body);
         self.serving.link.flush();
     }

@@ -24,6 +24,15 @@ pub fn all() -> Vec<Sample> {
         .collect()
 }
 
+const METHOD: MethodCode = MethodCode {
+    shell: Offset(0x1234),
+    body: Offset(7),
+    kind: 1,
+    group: 2,
+    name: Offset(0x9_8765),
+    name_bytes: 4,
+};
+
 fn to_worker() -> Vec<(&'static str, ToWorker, &'static [u8])> {
     let run = Run {
         task: 1 << 32 | 5,
@@ -42,21 +51,13 @@ fn to_worker() -> Vec<(&'static str, ToWorker, &'static [u8])> {
         pending_max: 1000,
         lease: Some(9),
     };
-    let method = MethodCode {
-        shell: Offset(0x1234),
-        body: Offset(7),
-        kind: 1,
-        group: 2,
-        name: Offset(0x9_8765),
-        name_bytes: 4,
-    };
     let call = Call {
         actor: 3,
         incarnation: 1,
         number: 70,
         task: 6,
         caller: 4,
-        method,
+        method: METHOD,
         deadline_us: None,
         name: None,
     };
@@ -157,6 +158,49 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
         ("slab_returned", ToDriver::SlabReturned { slab: 6 }, b""),
         ("unpinned", ToDriver::Unpinned { key: 12 }, b""),
         ("ask", ToDriver::Ask { object: 1 << 63 | 2 << 40 | 5, code: Offset(77) }, b"work"),
+        (
+            "create_actor",
+            ToDriver::CreateActor(CreateActor {
+                code: CODE,
+                class: "Counter".into(),
+                kind: 5,
+                name: Some("main".into()),
+                exists: true,
+                detached: false,
+                demand: vec![("CPU".into(), 10_000)],
+                limits: vec![1],
+                pending_max: 1000,
+                restarts: 2,
+                call_retries: 1,
+                refs: vec![300],
+                answer: 1 << 63 | 2 << 40 | 6,
+            }),
+            b"arguments",
+        ),
+        (
+            "find_actor",
+            ToDriver::FindActor {
+                name: "main".into(),
+                class: "Counter".into(),
+                kind: 5,
+                answer: 1 << 63 | 2 << 40 | 7,
+            },
+            b"",
+        ),
+        (
+            "call_actor",
+            ToDriver::CallActor(CallActor {
+                actor: 303,
+                caller: 1 << 40 | 4,
+                method: METHOD,
+                name: None,
+                deadline_us: Some((1_500, 2_000)),
+                returns: vec![1 << 63 | 2 << 40 | 8],
+                refs: vec![300],
+            }),
+            b"arguments",
+        ),
+        ("kill_actor", ToDriver::KillActor { actor: 303 }, b""),
     ]
 }
 
