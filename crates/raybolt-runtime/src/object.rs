@@ -340,8 +340,9 @@ impl<T: Value> Stored for T {
     }
 
     fn decode(encoded: &Arc<Encoded>) -> Result<Lazy<T>> {
-        if encoded.is_large() {
-            return Ok(Lazy::Encoded(encoded.clone())); // Read by those who want it, if they do.
+        // Read by those who want it, if they do; but references are made once, not at every `get`.
+        if encoded.is_large() && !encoded.has_refs() {
+            return Ok(Lazy::Encoded(encoded.clone()));
         }
         encoded.decode().map(Lazy::Here)
     }

@@ -146,6 +146,11 @@ impl Encoded {
         matches!(self.payload, Payload::Parked(_) | Payload::Mapped(_))
     }
 
+    /// Whether it refers to objects of this process.
+    pub(crate) fn has_refs(&self) -> bool {
+        !self.keeps.is_empty()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         match &self.payload {
             Payload::Inline(own) => own.len(),
