@@ -47,6 +47,7 @@ pub(crate) mod outlet;
 pub mod parcel;
 pub(crate) mod poll;
 pub mod raw;
+mod refill;
 pub(crate) mod relay;
 pub(crate) mod remote_actor;
 pub(crate) mod remote_call;

@@ -20,7 +20,7 @@ use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
 use slotmap::{Key, KeyData, SecondaryMap};
 
 use crate::error::{Error, Kind};
-use crate::hub::{Hub, Work};
+use crate::hub::Work;
 use crate::job::{Ended, Job};
 use crate::panics;
 use crate::pool::Runnable;
@@ -755,47 +755,4 @@ pub(crate) fn error_in(body: &[u8], task: &str) -> Error {
         let (task, because) = (task.into(), error.to_string());
         Error::new(Kind::Decode { task, because })
     })
-}
-
-impl Hub {
-    /// Something waits for a worker of this kind: says so if somebody has to start one, and who is to end
-    /// for it. Shared ones are always kept.
-    pub(crate) fn want(&mut self, kind: WorkerKind) -> Option<(WorkerKind, Vec<ProcessId>)> {
-        let superseded = self.fleet.superseded(&kind);
-        (kind != WorkerKind::Shared).then_some((kind, superseded))
-    }
-
-    /// The task that runs under a lease waits. Its CPU is free as soon as nothing else runs on it.
-    fn blocked(&mut self, lease: LeaseKey) {
-        if self.fleet.blocked(lease) {
-            self.scheduler.blocked(lease);
-        }
-    }
-
-    fn unblocked(&mut self, lease: LeaseKey) {
-        if self.fleet.unblocked(lease) {
-            self.scheduler.unblocked(lease);
-        }
-    }
-
-    /// Takes as many tasks for a lease as there is room for; gives the lease back if nothing is left.
-    fn refill(&mut self, assigned: Assigned, now_us: u64, pushes: &mut Vec<Push>) {
-        let Assigned { lease, class, process } = assigned;
-        // One that has to make room for others drains, and is given back.
-        let yields = self.fleet.slice_is_over(lease, now_us) && self.scheduler.must_yield(lease);
-        while !yields && self.fleet.has_room(lease) {
-            // What is queued for leases that are on their way is theirs: it need not wait behind others.
-            let others = self.scheduler.starting(class);
-            if !self.fleet.is_idle(lease) && self.owner.queued(class) <= others {
-                break;
-            }
-            let Some(work) = self.lend(lease, class) else { break };
-            self.fleet.pushed(lease, now_us);
-            pushes.push(Push { lease, class, process, work });
-        }
-        if self.fleet.is_idle(lease) {
-            self.fleet.returned(lease);
-            self.give_back(lease, class);
-        }
-    }
 }
