@@ -549,11 +549,11 @@ impl Session {
                 self.act(|hub| hub.owner.finished(task, 0, false));
             }
             Cancel::Call(actor, task) => {
-                fail(); // Before its worker can say that it has stopped.
                 let actor = self.lock().actor(actor); // The lock ends here: SESS-1.
                 if let Some(actor) = actor {
                     actor.cancel(task, Some(error.clone()));
                 }
+                fail(); // Whoever waits goes on only when its worker knows.
                 self.act(|hub| hub.owner.given_up(object));
             }
             Cancel::Lent(task) => {

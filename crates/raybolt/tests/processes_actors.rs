@@ -444,10 +444,12 @@ fn a_call_past_its_deadline_fails() -> Result<()> {
     let running = counter.hold(gate.name());
     let entered = gate.entered();
     let late = counter.with(CallOptions::new().deadline(Duration::from_millis(10))).add(1);
-    assert!(get(late).unwrap_err().is_deadline());
+    let error = get(late).unwrap_err();
+    assert!(error.is_deadline(), "{error}");
     drop(entered);
     get(running)?;
-    assert_eq!(get(counter.value())?, 0);
+    // It may have begun in the moment in which its worker is told.
+    assert!(get(counter.value())? <= 1);
     Ok(())
 }
 

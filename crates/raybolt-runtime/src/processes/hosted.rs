@@ -42,6 +42,7 @@ use crate::processes::code::{self, Foreign};
 use crate::processes::link::FRAME_MAX;
 use crate::processes::outlet::Outlets;
 use crate::processes::serve::{Reply, Serving};
+use crate::processes::upstream::Loan;
 use crate::session::Session;
 
 /// The actors that live in this process.
@@ -76,6 +77,7 @@ pub(crate) struct IncomingActor<'a> {
     session: &'a Arc<Session>,
     host: Host,
     body: &'a [u8],
+    loan: Option<Loan>,
 }
 
 /// A call as its shell gets it.
@@ -85,6 +87,7 @@ pub(crate) struct IncomingCall<'a> {
     reply: Reply,
     call: work::Call,
     body: &'a [u8],
+    loan: Option<Loan>,
 }
 
 /// What the shell of an actor's class is.
@@ -112,6 +115,7 @@ impl Hosts {
         session: &Arc<Session>,
         host: Host,
         body: &[u8],
+        loan: Option<Loan>,
     ) {
         let home = Home::new(serving, &host);
         // SAFETY: a driver of this session, which runs this very file, named an actor's shell.
@@ -119,7 +123,7 @@ impl Hosts {
         let actor = host.actor;
         let made = shell
             .map_err(|foreign| unknown(&host.name, &foreign))
-            .and_then(|shell| shell(IncomingActor { serving, session, host, body }));
+            .and_then(|shell| shell(IncomingActor { serving, session, host, body, loan }));
         match made {
             Ok(hosted) => {
                 let hosted = Arc::new(hosted);
@@ -134,12 +138,18 @@ impl Hosts {
     }
 
     /// A call has arrived.
-    pub(crate) fn call(&self, serving: &Arc<Serving>, call: work::Call, body: &[u8]) {
+    pub(crate) fn call(
+        &self,
+        serving: &Arc<Serving>,
+        call: work::Call,
+        body: &[u8],
+        loan: Option<Loan>,
+    ) {
         let Some(hosted) = self.find(call.actor, call.incarnation) else { return };
         let reply = Reply::to_call(serving, &call);
         // SAFETY: a driver of this session, which runs this very file, named a method's shell.
         match unsafe { code::function::<CallShell>(call.method.shell) } {
-            Ok(shell) => shell(IncomingCall { hosted: &hosted, serving, reply, call, body }),
+            Ok(shell) => shell(IncomingCall { hosted: &hosted, serving, reply, call, body, loan }),
             Err(foreign) => {
                 reply.refuse(unknown("call", &foreign));
                 serving.link.flush();
@@ -283,7 +293,7 @@ impl Unfinished {
 pub(crate) fn actor_shell<A: Send + Sync + 'static, X: Arguments>(
     incoming: IncomingActor<'_>,
 ) -> Result<Hosted, Error> {
-    let IncomingActor { serving, session, host, body } = incoming;
+    let IncomingActor { serving, session, host, body, loan } = incoming;
     // SAFETY: the driver named these together with this instance of the shell.
     let found =
         unsafe { (code::place::<ActorClass>(host.code.declared), code::function(host.code.body)) };
@@ -297,6 +307,7 @@ pub(crate) fn actor_shell<A: Send + Sync + 'static, X: Arguments>(
                 let (task, because) = (class.into(), error.to_string());
                 Failure::new(Error::new(Kind::Decode { task, because }))
             })?;
+            drop(loan); // The arguments were read.
             new(args.hold())
         })?;
         made.map_err(|failure| returned(class, 0, &failure))
@@ -327,7 +338,7 @@ where
     X::Held: Send,
     O: Output,
 {
-    let IncomingCall { hosted, serving, reply, call, body } = incoming;
+    let IncomingCall { hosted, serving, reply, call, body, loan } = incoming;
     let method = call.method;
     // SAFETY: the driver named all three together with this instance of the shell.
     let found = unsafe {
@@ -356,6 +367,7 @@ where
         name,
         body: body_of,
         bytes: body.to_vec(),
+        loan,
         options,
         until,
         back,
@@ -377,6 +389,8 @@ struct HostedCall<A, X: Arguments, O: Output> {
     name: &'static str,
     body: Body<A, X::Held, O>,
     bytes: Vec<u8>,
+    /// What they refer to, until they are read.
+    loan: Option<Loan>,
     options: TaskOptions,
     until: Option<Instant>,
     back: Back,
@@ -407,7 +421,7 @@ where
     O: Output,
 {
     fn run(self: Box<Self>, state: Arc<RwLock<Option<A>>>, context: Context) -> Began {
-        let HostedCall { name, body, bytes, options, back, until } = *self;
+        let HostedCall { name, body, bytes, loan, options, back, until } = *self;
         if until.is_some_and(|until| Instant::now() >= until) {
             // Whoever made it has been told already, and how long it was given.
             let (task, after) = (name.into(), Duration::ZERO);
@@ -420,7 +434,7 @@ where
             let outlet = |until| back.reply.outlet(until);
             unpacked.and_then(|args| cells.connect(&mut rest, &outlet).map(|()| args))
         });
-        drop(bytes);
+        drop((bytes, loan));
         let args = match args {
             Ok(Ok(args)) => args,
             Ok(Err(error)) => {

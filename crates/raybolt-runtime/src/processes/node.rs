@@ -477,7 +477,13 @@ impl Workers {
                     },
                     Outcome::Failed => (Err(error_in(body, made.call.name())), Vec::new()),
                 };
-                batch.ended.push((task, 0, made.call.answered(answer, keeps)));
+                // One that was stopped says so; why, is said by who stopped it.
+                let stopped = matches!(&answer, Err(error) if error.is_cancelled());
+                let ended = match stopped && session.is_stopped(task) {
+                    true => Ended::Failed,
+                    false => made.call.answered(answer, keeps),
+                };
+                batch.ended.push((task, 0, ended));
                 panics::drop_here(&actor.name, made);
                 if !batch.actors.iter().any(|other| Arc::ptr_eq(other, &actor)) {
                     batch.actors.push(actor);

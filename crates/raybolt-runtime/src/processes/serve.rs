@@ -281,8 +281,8 @@ impl Serving {
                 self.upstream().item(self.session(), stream, index, object, body);
             }
             ToWorker::Room { task, attempt, until } => self.outlets.room(task, attempt, until),
-            ToWorker::Host(host) => self.hosts.begin(self, self.session(), host, body),
-            ToWorker::Call(call) => self.hosts.call(self, call, body),
+            ToWorker::Host(host) => self.hosts.begin(self, self.session(), host, body, loan),
+            ToWorker::Call(call) => self.hosts.call(self, call, body, loan),
             ToWorker::StopCall { actor, incarnation, task } => {
                 self.hosts.stop(self.session(), actor, incarnation, task);
                 self.outlets.stop(task);
