@@ -569,7 +569,7 @@ impl Source for Arc<Workers> {
     fn read(&self, timeout: Option<Duration>) {
         let mut batch = Batch::default();
         let session = self.session.read().expect("no thread panics with this lock").upgrade();
-        self.poll.wait(timeout, |ready| {
+        self.poll.look_and_wait(timeout, |ready| {
             let Some(session) = &session else { return };
             let process = ProcessId(ready.token);
             let Some(worker) = self.all().get(&process).cloned() else { return };

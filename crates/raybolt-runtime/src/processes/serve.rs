@@ -229,7 +229,7 @@ impl Source for Arc<Serving> {
     fn read(&self, timeout: Option<Duration>) {
         let mut idle: Vec<Arc<dyn Runnable>> = Vec::new();
         let ((), actors) = hosted::collecting(|| {
-            self.poll.wait(timeout, |ready| {
+            self.poll.look_and_wait(timeout, |ready| {
                 if self.link.ready(ready, &mut |frame| self.arrived(frame, &mut idle)).is_err() {
                     self.orphaned();
                 }
