@@ -13,6 +13,7 @@ use crate::processes::inlet::Inlet;
 use crate::processes::layout::Source;
 use crate::processes::outlet::Outlet;
 use crate::processes::parcel::{self, Piece};
+use crate::processes::plain;
 use crate::processes::raw::Encoded;
 
 /// What a task returns when it succeeds.
@@ -192,7 +193,12 @@ impl<T: Value> Cells for Cell<T> {
         let value = match piece {
             Piece::Inline(own) => {
                 let value = parcel::open_value(own, &Source::None);
+                self.0.hold.set_size(own.len());
                 Lazy::Here(value.map_err(|error| unreadable(error.to_string()))?)
+            }
+            Piece::LaidOut(all) if let Some(run) = plain::copy(all) => {
+                self.0.hold.set_size(all.len());
+                Lazy::Here(run)
             }
             _ => {
                 let encoded = Encoded::of(piece, keeps.to_vec()).map_err(unreadable)?;
@@ -200,9 +206,6 @@ impl<T: Value> Cells for Cell<T> {
                 T::decode(&encoded)?
             }
         };
-        if let Piece::Inline(own) = piece {
-            self.0.hold.set_size(own.len());
-        }
         // Known before anyone can see the value, and let go of it.
         let size = self.0.hold.size();
         self.0.slot.set(Ok(value)).map(|()| size).map_err(|_| {

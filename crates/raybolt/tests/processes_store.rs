@@ -8,6 +8,7 @@
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use raybolt::{Array, Builder, LogLevel, ObjectRef, Result, StoreReport, get, memory, put, remote};
 
 const MIB: usize = 1 << 20;
@@ -21,6 +22,7 @@ const CASES: &[Case] = &[
     ("whoever reads numbers reads them in place", in_place),
     ("what does not fit is an error that names both sizes", too_large),
     ("large arguments, results and parts of values", large_values),
+    ("plain vectors, text and bytes travel as they lie", plain_runs),
     ("a million objects leave nothing behind", a_million),
 ];
 
@@ -162,6 +164,49 @@ fn large_values() -> Result<()> {
     let back = get(turned::remote(turned::remote(table.clone())))?;
     assert_eq!(back, table);
     drop(back);
+    empty_in_the_end();
+    Ok(())
+}
+
+#[remote(num_returns = 3)]
+fn reversed(
+    mut bytes: Vec<u8>,
+    mut numbers: Vec<f64>,
+    text: String,
+) -> (Vec<u8>, Vec<f64>, String) {
+    bytes.reverse();
+    numbers.reverse();
+    (bytes, numbers, text.chars().rev().collect())
+}
+
+#[remote]
+fn shorter(bytes: Bytes) -> Bytes {
+    bytes.slice(1..)
+}
+
+#[remote]
+fn address(bytes: Bytes) -> usize {
+    bytes.as_ptr().addr()
+}
+
+/// Some through the store, some with the messages.
+fn plain_runs() -> Result<()> {
+    for length in [10, 10_000, 200_000] {
+        let bytes: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let numbers: Vec<f64> = (0..length as u32).map(f64::from).collect();
+        let text: String = ('a'..='z').cycle().take(length).collect();
+        let back = reversed::remote(bytes.clone(), numbers.clone(), &*text);
+        let (back_bytes, back_numbers, back_text) = get(back)?;
+        assert!(back_bytes.iter().eq(bytes.iter().rev()), "{length} bytes");
+        assert!(back_numbers.iter().eq(numbers.iter().rev()), "{length} numbers");
+        assert!(back_text.chars().eq(text.chars().rev()), "{length} letters");
+        assert_eq!(get(shorter::remote(Bytes::from(bytes.clone())))?, bytes[1..]);
+        assert_eq!(get(put(numbers.clone())?)?, numbers);
+    }
+    let object = put(Bytes::from(vec![7; MIB]))?;
+    assert_eq!(get(&object)?.as_ptr(), get(&object)?.as_ptr(), "bytes are read where they lie");
+    assert_eq!(get(address::remote(&object))?, get(address::remote(&object))?, "in a worker too");
+    drop(object);
     empty_in_the_end();
     Ok(())
 }

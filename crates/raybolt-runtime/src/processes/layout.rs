@@ -20,7 +20,7 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use raybolt_store::{ALIGN, Mapped};
 
 /// Shorter runs are written among the value's own bytes.
-const SEGMENT_MIN: usize = 4 << 10;
+pub(crate) const SEGMENT_MIN: usize = 4 << 10;
 const NUMBER: usize = 4;
 const ENTRY: usize = 16;
 
@@ -145,6 +145,7 @@ macro_rules! numbers {
         $with!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64)
     };
 }
+pub(crate) use numbers;
 
 /// Sets a run of numbers aside; its index, if numbers are set aside here and now and this is one worth it.
 pub(crate) fn set_aside<T: 'static>(numbers: &Arc<Vec<T>>) -> Option<u32> {
@@ -205,22 +206,25 @@ pub(crate) fn found<T: Send + Sync + 'static>(index: u32) -> Option<Numbers<T>> 
 }
 
 fn copied<T: 'static>(bytes: &[u8]) -> Option<Vec<T>> {
-    fn of<N: AnyBitPattern + NoUninit>(bytes: &[u8]) -> Option<Box<dyn Any>> {
-        if !bytes.len().is_multiple_of(size_of::<N>()) {
-            return None;
-        }
-        let numbers = bytes.chunks_exact(size_of::<N>()).map(bytemuck::pod_read_unaligned::<N>);
-        Some(Box::new(numbers.collect::<Vec<N>>()))
-    }
     macro_rules! find {
         ($($number:ty)*) => {
             $(if std::any::TypeId::of::<T>() == std::any::TypeId::of::<$number>() {
-                return of::<$number>(bytes)?.downcast::<Vec<T>>().ok().map(|numbers| *numbers);
+                let numbers: Box<dyn Any> = Box::new(numbers_of::<$number>(bytes)?);
+                return numbers.downcast::<Vec<T>>().ok().map(|numbers| *numbers);
             })*
         };
     }
     numbers!(find);
     None
+}
+
+/// The numbers whose bytes these are, wherever they begin.
+pub(crate) fn numbers_of<N: AnyBitPattern>(bytes: &[u8]) -> Option<Vec<N>> {
+    if let Ok(numbers) = bytemuck::try_cast_slice::<u8, N>(bytes) {
+        return Some(numbers.to_vec());
+    }
+    let numbers = bytes.chunks_exact(size_of::<N>());
+    numbers.remainder().is_empty().then(|| numbers.map(bytemuck::pod_read_unaligned::<N>).collect())
 }
 
 fn view<T: 'static>(mapped: Mapped) -> Option<View<T>> {
@@ -252,14 +256,20 @@ pub(crate) struct Parts<'a> {
 
 /// Lays a value out.
 pub(crate) fn parts<'a>(own: &'a [u8], segments: &'a [Segment]) -> Parts<'a> {
+    let bytes: Vec<_> = segments.iter().map(Segment::bytes).collect();
+    parts_of(own, &bytes)
+}
+
+/// The same, of segments that are at hand.
+pub(crate) fn parts_of<'a>(own: &'a [u8], segments: &[&'a [u8]]) -> Parts<'a> {
     let align = ALIGN as usize;
     let mut end = 2 * NUMBER + segments.len() * ENTRY + own.len();
     let mut head = Vec::with_capacity(end - own.len());
     head.extend_from_slice(&(own.len() as u32).to_le_bytes());
     head.extend_from_slice(&(segments.len() as u32).to_le_bytes());
     let mut placed = Vec::with_capacity(segments.len());
-    for segment in segments {
-        let (offset, bytes) = (end.next_multiple_of(align), segment.bytes());
+    for &bytes in segments {
+        let offset = end.next_multiple_of(align);
         head.extend_from_slice(&(offset as u64).to_le_bytes());
         head.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         placed.push((offset, bytes));
@@ -299,6 +309,12 @@ pub(crate) fn own(layout: &[u8]) -> Option<&[u8]> {
     let (bytes, count) = (number(layout, 0)?, number(layout, NUMBER)?);
     let start = count.checked_mul(ENTRY)?.checked_add(2 * NUMBER)?;
     layout.get(start..start.checked_add(bytes)?)
+}
+
+/// Where the segment of a layout lies that is nothing else (LAY-1).
+pub(crate) fn only_segment(layout: &[u8]) -> Option<std::ops::Range<usize>> {
+    let is_alone = number(layout, NUMBER)? == 1 && own(layout)?.is_empty();
+    if is_alone { segment(layout, 0) } else { None }
 }
 
 /// Where a segment lies in a layout (LAY-1).

@@ -23,7 +23,8 @@
 //!   killed. `logs`: what workers print.
 //! - `inlet` and `outlet`: streams whose generator is in another process.
 //!   `relay`: those that are read in a worker.
-//! - `code`: names of code. `parcel`: values on their way.
+//! - `code`: names of code. `parcel`: values on their way. `layout`: long runs of numbers in them. `plain`: values
+//!   that are nothing else.
 
 pub(crate) mod actor_requests;
 pub(crate) mod birth;
@@ -45,6 +46,7 @@ pub(crate) mod monitor;
 pub(crate) mod node;
 pub(crate) mod outlet;
 pub mod parcel;
+pub(crate) mod plain;
 pub(crate) mod poll;
 pub mod raw;
 mod refill;

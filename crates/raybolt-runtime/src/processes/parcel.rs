@@ -5,7 +5,7 @@
 //! type can pass it on. There are
 //! - *inline* pieces: the value's own bytes;
 //! - *laid out* pieces: the value's own bytes and its *segments*, long runs of numbers that are mapped
-//!   rather than read (`layout`);
+//!   rather than read (`layout`); a value that is such a run has nothing else (`plain`);
 //! - *stored* pieces: where in the store such a layout lies. What is longer than `INLINE_MAX` goes there;
 //! - *references*: the object whose value belongs here.
 //!
@@ -24,8 +24,9 @@ use raybolt_wire::work::{self, ToWorker};
 use crate::error::TaskError;
 use crate::object::AnyObject;
 use crate::panics;
-use crate::processes::layout::{self, Segment, Source};
+use crate::processes::layout::{self, Parts, Segment, Source};
 use crate::processes::link::FRAME_MAX;
+use crate::processes::plain;
 use crate::processes::shelf::{Guard, Shelf, ShelfError, Spot};
 
 /// What is longer than this goes by way of the store.
@@ -165,6 +166,9 @@ pub(crate) fn is_open() -> bool {
 
 /// Appends a value; if that fails, `out` is as it was.
 pub(crate) fn put<T: Value>(value: &T, out: &mut Vec<u8>) -> Result<(), Unpackable> {
+    if let Some(run) = plain::run(value) {
+        return put_layout(&layout::parts_of(&[], &[run]), &[], out);
+    }
     let start = out.len();
     out.extend_from_slice(&[INLINE, 0, 0, 0, 0]);
     let name = std::any::type_name::<T>();
@@ -182,15 +186,22 @@ pub(crate) fn put<T: Value>(value: &T, out: &mut Vec<u8>) -> Result<(), Unpackab
 /// Gives the piece that begins at `start` the form that it travels in.
 fn finish(start: usize, segments: Vec<Segment>, out: &mut Vec<u8>) -> Result<(), Unpackable> {
     let own = out.len() - start - HEAD;
-    let total = own + segments.iter().map(|segment| segment.bytes().len()).sum::<usize>();
-    if segments.is_empty() && total <= INLINE_MAX {
+    if segments.is_empty() && own <= INLINE_MAX {
         out[start + 1..start + HEAD].copy_from_slice(&(own as u32).to_le_bytes());
         return Ok(());
     }
     let own = out.split_off(start + HEAD);
     out.truncate(start);
-    let parts = layout::parts(&own, &segments);
-    if total <= INLINE_MAX {
+    put_layout(&layout::parts(&own, &segments), &segments, out)
+}
+
+/// Appends a value that is laid out.
+fn put_layout(
+    parts: &Parts<'_>,
+    segments: &[Segment],
+    out: &mut Vec<u8>,
+) -> Result<(), Unpackable> {
+    if parts.bytes() <= INLINE_MAX {
         let at = begin(LAID_OUT, out);
         parts.append(out);
         end(at, out);
@@ -200,7 +211,7 @@ fn finish(start: usize, segments: Vec<Segment>, out: &mut Vec<u8>) -> Result<(),
         Shelf::of_session(|shelf| shelf.write(parts.bytes(), &mut |into| parts.write(into)));
     let (spot, kept) = stored?;
     if let Guard::Pin { parked, .. } = &kept {
-        parked.remember(layout::originals(&segments));
+        parked.remember(layout::originals(segments));
     }
     put_piece(Piece::Stored(spot), out);
     guard(kept);
@@ -244,7 +255,10 @@ pub(crate) fn put_stored(spot: Spot, kept: Guard, out: &mut Vec<u8>) {
 pub(crate) fn take<T: Value>(bytes: &mut &[u8]) -> Result<T, Unreadable> {
     match take_piece(bytes)? {
         Piece::Inline(own) => open_value(own, &Source::None),
-        Piece::LaidOut(all) => open_layout(&Source::copied(all)),
+        Piece::LaidOut(all) => match plain::copy(all) {
+            Some(run) => Ok(run),
+            None => open_layout(&Source::copied(all)),
+        },
         Piece::Stored(spot) => {
             let mapped = Shelf::of_session(|shelf| shelf.read(spot)).map_err(Unreadable::Store)?;
             open_layout(&Source::Mapped(mapped))
@@ -255,6 +269,9 @@ pub(crate) fn take<T: Value>(bytes: &mut &[u8]) -> Result<T, Unreadable> {
 
 /// The value that is laid out in `source`.
 pub(crate) fn open_layout<T: Value>(source: &Source) -> Result<T, Unreadable> {
+    if let Some(run) = plain::open(source) {
+        return Ok(run);
+    }
     let own = layout::own(source.bytes()).ok_or(Unreadable::Short)?;
     open_value(own, source)
 }
