@@ -20,7 +20,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -57,6 +57,8 @@ use stopped::{Stop, Stopped};
 
 /// How many threads a session may have, blocked ones included.
 const THREADS_MAX: usize = 32_768;
+/// How often a thread asks for the hub's lock before it sleeps.
+const LOCK_TRIES: usize = 5;
 /// How long a session that ends waits for user code to return.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 
@@ -289,6 +291,15 @@ impl Session {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Hub> {
+        // Many visits are shorter than putting a thread to sleep and waking it; and whoever holds the
+        // lock may have lost its processor to us.
+        for _ in 0..LOCK_TRIES {
+            match self.hub.try_lock() {
+                Ok(hub) => return hub,
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+                Err(TryLockError::Poisoned(_)) => break,
+            }
+        }
         self.hub.lock().expect("SESS-1: nothing that may panic runs under the hub's lock")
     }
 

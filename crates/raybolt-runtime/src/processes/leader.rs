@@ -18,11 +18,15 @@
 //! So a synchronous call costs two wake-ups: the thread that reads the call runs it, and the thread
 //! that waits for the answer reads it.
 //!
+//! 5. Who reads a burst of answers wakes each follower once, [after it](gathering): woken for the first of its answers,
+//!    it would sleep again before the second is read.
+//!
 //! # Invariants
 //! - **LEAD-1 (one reader).** At most one thread leads.
 //! - **LEAD-2 (never vacant for long).** A vacant lead is taken within two periods.
 //! - **LEAD-3 (idle is free).** If nothing arrives and nobody calls, no thread wakes up.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{JoinHandle, Thread};
@@ -142,6 +146,9 @@ impl<S: Source> Leader<S> {
         if party.id == Party::my_id() {
             return; // It reads this very event.
         }
+        if gathered(party) {
+            return; // We read, so it does not.
+        }
         party.thread.unpark();
         if self.led_by.load(Ordering::SeqCst) == party.id {
             self.source.interrupt();
@@ -242,6 +249,38 @@ impl<S: Source> Leader<S> {
     }
 }
 
+thread_local! {
+    /// Whom the burst that is read here has news for, while one is.
+    static GATHERED: RefCell<Option<Vec<Party>>> = const { RefCell::new(None) };
+}
+
+/// Runs `read`, which reads as the leader, and then wakes those that it has [nudged](Leader::nudge).
+pub(crate) fn gathering<R>(read: impl FnOnce() -> R) -> R {
+    /// Wakes them even if `read` panics.
+    struct Wakes;
+    impl Drop for Wakes {
+        fn drop(&mut self) {
+            for party in GATHERED.take().into_iter().flatten() {
+                party.thread.unpark();
+            }
+        }
+    }
+    GATHERED.set(Some(Vec::new()));
+    let _wakes = Wakes;
+    read()
+}
+
+/// Whether `party` is woken after the burst that is read here.
+fn gathered(party: &Party) -> bool {
+    GATHERED.with_borrow_mut(|gathered| {
+        let Some(parties) = gathered else { return false };
+        if parties.iter().all(|other| other.id != party.id) {
+            parties.push(party.clone());
+        }
+        true
+    })
+}
+
 impl Party {
     /// The current thread.
     pub(crate) fn me() -> Self {
@@ -274,5 +313,32 @@ impl<S: Source> Drop for Lead<'_, S> {
         {
             standby.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_nudged_often_in_one_burst_is_woken_once_and_after_it() {
+        let (told, hears) = std::sync::mpsc::channel();
+        let (turn, turns) = std::sync::mpsc::channel();
+        let sleeper = std::thread::spawn(move || {
+            told.send(Party::me()).expect("the test listens");
+            std::thread::park();
+            turn.send(()).expect("the test listens");
+        });
+        let party = hears.recv().expect("the sleeper says who it is");
+        assert!(!gathered(&party), "nobody reads here: it is to be woken at once");
+        gathering(|| {
+            for _ in 0..3 {
+                assert!(gathered(&party));
+            }
+            assert_eq!(GATHERED.with_borrow(|parties| parties.as_ref().map(Vec::len)), Some(1));
+            assert!(turns.try_recv().is_err(), "it sleeps until the burst is over");
+        });
+        turns.recv().expect("it is woken after the burst");
+        sleeper.join().expect("it ends");
     }
 }

@@ -26,10 +26,10 @@ use crate::panics;
 use crate::pool::Runnable;
 use crate::processes::inlet::{Inlet, Maker};
 use crate::processes::keeper::{Keeper, Order};
-use crate::processes::leader::{Leader, Source};
+use crate::processes::leader::{self, Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::parcel::{self, Packed};
-use crate::processes::poll::Poll;
+use crate::processes::poll::{Poll, Ready};
 use crate::processes::relay::Relays;
 use crate::processes::remote_actor::Remote;
 use crate::processes::shelf::{self, NodeShelf};
@@ -569,7 +569,7 @@ impl Source for Arc<Workers> {
     fn read(&self, timeout: Option<Duration>) {
         let mut batch = Batch::default();
         let session = self.session.read().expect("no thread panics with this lock").upgrade();
-        self.poll.look_and_wait(timeout, |ready| {
+        let ready = |ready: Ready| {
             let Some(session) = &session else { return };
             let process = ProcessId(ready.token);
             let Some(worker) = self.all().get(&process).cloned() else { return };
@@ -578,7 +578,8 @@ impl Source for Arc<Workers> {
                 worker.link.end();
                 self.keeper_order(Order::LinkEnded(process));
             }
-        });
+        };
+        leader::gathering(|| self.poll.look_and_wait(timeout, ready));
         if let Some(session) = session {
             self.conclude(&session, batch);
         }

@@ -32,7 +32,7 @@ use crate::processes::blackbox::BlackBox;
 use crate::processes::code;
 use crate::processes::hosted::{self, Hosts};
 use crate::processes::inlet::Maker;
-use crate::processes::leader::{Leader, Source};
+use crate::processes::leader::{self, Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::outlet::{Outlet, Outlets};
 use crate::processes::parcel::{self, Packed};
@@ -229,11 +229,12 @@ impl Source for Arc<Serving> {
     fn read(&self, timeout: Option<Duration>) {
         let mut idle: Vec<Arc<dyn Runnable>> = Vec::new();
         let ((), actors) = hosted::collecting(|| {
-            self.poll.look_and_wait(timeout, |ready| {
+            let ready = |ready| {
                 if self.link.ready(ready, &mut |frame| self.arrived(frame, &mut idle)).is_err() {
                     self.orphaned();
                 }
-            });
+            };
+            leader::gathering(|| self.poll.look_and_wait(timeout, ready));
         });
         idle.extend(actors);
         let mut idle = idle.into_iter();
