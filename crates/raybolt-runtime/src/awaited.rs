@@ -1,6 +1,7 @@
 //! Who waits for what: when a session ends and user code does not return, whoever waits for its result
 //! is told, instead of sleeping on; and whoever asks why nothing moves is told who waits.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Thread;
@@ -14,6 +15,7 @@ use crate::context;
 use crate::error::{Error, Kind};
 use crate::ids::Id;
 use crate::object::AnyObject;
+use crate::session::{self, Session};
 
 /// Who waits in a session.
 #[derive(Default)]
@@ -50,9 +52,22 @@ pub(crate) enum What {
     Item(u64),
     /// The task of this object waits until its stream is read.
     Reader(u64),
-    /// Room in the store.
-    #[allow(dead_code, reason = "in one process a full store refuses at once")]
-    Room { needed: usize },
+    /// Room of so many bytes in the store.
+    Room { needed: u64 },
+    /// An object of so many bytes that lies on disk.
+    Disk { bytes: u64 },
+    /// That workers have read enough of what is lent to them, to be lent so much more.
+    Lending { bytes: u64 },
+}
+
+impl What {
+    /// Whether it is the store that is waited for.
+    pub(crate) fn is_store(&self) -> bool {
+        match self {
+            What::Room { .. } | What::Disk { .. } | What::Lending { .. } => true,
+            What::Object(_) | What::Some { .. } | What::Item(_) | What::Reader(_) => false,
+        }
+    }
 }
 
 /// Someone who waits.
@@ -69,6 +84,46 @@ pub(crate) struct Wait {
     /// Whether it waits only for some time.
     pub(crate) is_timed: bool,
     pub(crate) since_ms: u64,
+}
+
+thread_local! {
+    /// The task whose arguments or results this thread packs.
+    static PACKED: Cell<Option<TaskKey>> = const { Cell::new(None) };
+}
+
+/// Runs `run`; if it waits, the list says that `task` does.
+pub(crate) fn on_behalf_of<R>(task: TaskKey, run: impl FnOnce() -> R) -> R {
+    struct Before(Option<TaskKey>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            PACKED.set(self.0);
+        }
+    }
+    let _before = Before(PACKED.replace(Some(task)));
+    run()
+}
+
+/// Someone who waits; on the list until dropped.
+pub(crate) struct Listed {
+    session: Arc<Session>,
+    number: u64,
+}
+
+impl Listed {
+    /// This thread is about to wait for the store of its session; nothing without one.
+    pub(crate) fn store(what: What) -> Option<Self> {
+        let listed = |session: &Arc<Session>| Listed {
+            number: session.awaited.add(what, true, None),
+            session: session.clone(),
+        };
+        session::with(listed).ok()
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.session.awaited.leave(self.number);
+    }
 }
 
 /// Someone who waits; on the list until dropped.
@@ -96,7 +151,8 @@ impl Sleeper<'_> {
         let entry = list.entries.get(&number).filter(|entry| !entry.is_timed)?;
         match entry.what {
             What::Object(object) | What::Item(object) => Some(object),
-            What::Some { .. } | What::Reader(_) | What::Room { .. } => None,
+            What::Some { .. } | What::Reader(_) => None,
+            What::Room { .. } | What::Disk { .. } | What::Lending { .. } => None,
         }
     }
 }
@@ -104,21 +160,22 @@ impl Sleeper<'_> {
 impl Awaited {
     /// A thread is about to sleep for `object`, for ever or only for a time.
     pub(crate) fn enter(&self, object: Arc<dyn AnyObject>, is_timed: bool) -> Sleeper<'_> {
-        self.add(What::Object(object.id()), is_timed, Some(object))
+        Sleeper(self, self.add(What::Object(object.id()), is_timed, Some(object)))
     }
 
     /// The same for anything else, whose end is somebody else's care.
     pub(crate) fn enter_for(&self, what: What, is_timed: bool) -> Sleeper<'_> {
-        self.add(what, is_timed, None)
+        Sleeper(self, self.add(what, is_timed, None))
     }
 
-    fn add(&self, what: What, is_timed: bool, object: Option<Arc<dyn AnyObject>>) -> Sleeper<'_> {
+    fn add(&self, what: What, is_timed: bool, object: Option<Arc<dyn AnyObject>>) -> u64 {
         let context = context::current();
+        let tasks = PACKED.get().into_iter().chain(context::stack()).collect();
         let entry = Entry {
             object,
             thread: std::thread::current(),
             what,
-            tasks: context::stack(),
+            tasks,
             actor: context.and_then(|context| context::actor_of_caller(context.caller)),
             is_timed,
             since_ms: coarse_ms(),
@@ -130,7 +187,19 @@ impl Awaited {
             list.tasks.insert(*task, key);
         }
         list.entries.insert(key, entry);
-        Sleeper(self, key)
+        key
+    }
+
+    fn leave(&self, number: u64) {
+        let entry = {
+            let mut list = self.lock();
+            let entry = list.entries.remove(&number);
+            for task in entry.iter().flat_map(|entry| &entry.tasks) {
+                list.tasks.remove(task);
+            }
+            entry
+        };
+        drop(entry); // Outside the lock: its value is the user's.
     }
 
     /// Who waits now, in the order in which they began.
@@ -164,14 +233,6 @@ impl Awaited {
 
 impl Drop for Sleeper<'_> {
     fn drop(&mut self) {
-        let entry = {
-            let mut list = self.0.lock();
-            let entry = list.entries.remove(&self.1);
-            for task in entry.iter().flat_map(|entry| &entry.tasks) {
-                list.tasks.remove(task);
-            }
-            entry
-        };
-        drop(entry); // Outside the lock: its value is the user's.
+        self.0.leave(self.1);
     }
 }

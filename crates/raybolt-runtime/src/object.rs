@@ -101,6 +101,7 @@ impl<T> ObjectRef<T> {
         let object = Self::pending(session.epoch);
         object.0.hold.set_size(encoded.bytes());
         let bytes = encoded.bytes() as i64;
+        let stored = encoded.is_large().then(|| encoded.clone());
         let first = object.0.slot.set(Ok(Lazy::Encoded(encoded))).is_ok();
         debug_assert!(first, "nobody else has the object yet");
         let key = session.act(|hub| {
@@ -109,6 +110,9 @@ impl<T> ObjectRef<T> {
             hub.owner.put()
         });
         object.0.hold.set_key(key);
+        if let Some(stored) = stored {
+            stored.named(object.id());
+        }
         object
     }
 

@@ -203,6 +203,7 @@ impl<T: Value> Cells for Cell<T> {
             _ => {
                 let encoded = Encoded::of(piece, keeps.to_vec()).map_err(unreadable)?;
                 self.0.hold.set_size(encoded.bytes());
+                encoded.named(self.0.hold.id());
                 T::decode(&encoded)?
             }
         };

@@ -49,7 +49,7 @@ pub use disk::{Disk, SpillDir};
 pub use error::{PinError, PutError};
 pub use mapped::Mapped;
 pub use raybolt_core::calls::objects::{
-    ALIGN, FileId, Key, ObjectReport, Region, SealError, Standing, Ticket, Usage, WaitReport,
-    Whereabouts,
+    ALIGN, FileId, Holder, Holders, Key, ObjectReport, Region, SealError, Standing, Ticket, Usage,
+    WaitReport, Whereabouts,
 };
 pub use store::{Lent, Options, PinFor, Store, Writer};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::objects::{
-    self, Key, ObjectReport, Objects, PinNow, Purpose, Region, SealError, Standing, Ticket, Usage,
-    WaitReport,
+    self, Holders, Key, ObjectReport, Objects, PinNow, Purpose, Region, SealError, Standing,
+    Ticket, Usage, WaitReport,
 };
 use raybolt_core::ids::ProcessId;
 
@@ -122,15 +122,22 @@ impl Store {
     /// # Errors
     /// When no room was to be had, with who has it.
     pub fn create(&self, key: Key, bytes: u64) -> Result<Writer, PutError> {
-        self.create_by(key, bytes, self.deadline())
+        self.create_by(key, bytes, self.deadline(), || ())
     }
 
-    /// As [`Store::create`], but waits until `deadline`.
+    /// As [`Store::create`], but waits until `deadline`. If it waits it calls `waits` before, and keeps what
+    /// that returns until the wait is over.
     ///
     /// # Errors
     /// When no room was to be had, with who has it.
-    pub fn create_by(&self, key: Key, bytes: u64, deadline: Instant) -> Result<Writer, PutError> {
-        let (ticket, region) = self.room(Purpose::Object, bytes, deadline)?;
+    pub fn create_by<G>(
+        &self,
+        key: Key,
+        bytes: u64,
+        deadline: Instant,
+        waits: impl FnOnce() -> G,
+    ) -> Result<Writer, PutError> {
+        let (ticket, region) = self.room(Purpose::Object, bytes, deadline, waits)?;
         let claim = self.shared.map().populate(region).map(|()| self.shared.map().claim(region));
         match claim {
             Ok(Some(claim)) => {
@@ -159,7 +166,15 @@ impl Store {
     /// # Errors
     /// When there is no such object, or it cannot come back.
     pub fn pin(&self, key: Key) -> Result<Mapped, PinError> {
-        let region = self.pin_for(self.process, key, self.deadline())?;
+        self.pin_noting(key, || ())
+    }
+
+    /// The same; if it waits it calls `waits` before, and keeps what that returns until the wait is over.
+    ///
+    /// # Errors
+    /// When there is no such object, or it cannot come back.
+    pub fn pin_noting<G>(&self, key: Key, waits: impl FnOnce() -> G) -> Result<Mapped, PinError> {
+        let region = self.pinned(self.process, key, self.deadline(), waits)?;
         let (shared, process) = (self.shared.clone(), self.process);
         let unpin = move || {
             shared.tell(|machine| machine.unpinned(process, key));
@@ -186,9 +201,20 @@ impl Store {
         key: Key,
         deadline: Instant,
     ) -> Result<Region, PinError> {
+        self.pinned(process, key, deadline, || ())
+    }
+
+    fn pinned<G>(
+        &self,
+        process: ProcessId,
+        key: Key,
+        deadline: Instant,
+        waits: impl FnOnce() -> G,
+    ) -> Result<Region, PinError> {
         if let PinFor::Pinned(region) = self.try_pin_for(process, key) {
             return Ok(region);
         }
+        let _waits = waits();
         let Asked { outcome, .. } =
             self.shared.ask(|machine| machine.pin_wanted(process, key, deadline));
         let bytes = || self.object_bytes(key).unwrap_or(0);
@@ -215,7 +241,7 @@ impl Store {
         bytes: u64,
         deadline: Instant,
     ) -> Result<Lent, PutError> {
-        let (slab, region) = self.room(Purpose::Slab(process), bytes, deadline)?;
+        let (slab, region) = self.room(Purpose::Slab(process), bytes, deadline, || ())?;
         Ok(Lent { slab, region })
     }
 
@@ -300,6 +326,16 @@ impl Store {
         self.shared.tell(|machine| machine.reports().take(count).collect())
     }
 
+    /// One object, for whoever watches.
+    pub fn report(&self, key: Key) -> Option<ObjectReport> {
+        self.shared.tell(|machine| machine.report(key))
+    }
+
+    /// Who has the room, with at most `count` objects, for whoever asks why.
+    pub fn room_holders(&self, count: usize) -> Holders {
+        self.shared.tell(|machine| machine.room_holders(count))
+    }
+
     /// All who wait for room or for an object, for whoever asks why.
     pub fn wait_reports(&self) -> Vec<WaitReport> {
         self.shared.tell(|machine| machine.wait_reports().collect())
@@ -316,15 +352,17 @@ impl Store {
         now.checked_add(patience).unwrap_or(now)
     }
 
-    fn room(
+    fn room<G>(
         &self,
         purpose: Purpose,
         bytes: u64,
         deadline: Instant,
+        waits: impl FnOnce() -> G,
     ) -> Result<(Ticket, Region), PutError> {
         if let Some(taken) = self.shared.tell(|machine| machine.taken_now(purpose, bytes)) {
             return Ok(taken);
         }
+        let _waits = waits();
         let Asked { ticket, outcome } =
             self.shared.ask(|machine| machine.wanted(purpose, bytes, deadline));
         outcome.map(|region| (ticket, region)).map_err(|refused| refused.put_error(bytes))

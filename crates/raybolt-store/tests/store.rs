@@ -209,7 +209,7 @@ fn a_put_waits_for_a_reader_before_it_fails() {
     let reader = store.pin(Key(1)).unwrap();
     store.release(Key(1));
 
-    let error = store.create_by(Key(2), 1, Instant::now()).err().unwrap();
+    let error = store.create_by(Key(2), 1, Instant::now(), || ()).err().unwrap();
     let PutError::Full { usage, .. } = &error else { panic!("{error}") };
     assert_eq!(usage.pinned_bytes, MIB, "it says who has the room");
     assert!(error.to_string().contains("object_store_memory"), "{error}");

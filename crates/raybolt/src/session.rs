@@ -189,6 +189,13 @@ impl Builder {
         self
     }
 
+    /// How long a value may wait for room in the store of worker processes, before that is an error; a minute by
+    /// default. It waits only for what cannot be spilled: values that somebody reads in place.
+    pub fn store_timeout(mut self, time: Duration) -> Self {
+        self.inner = self.inner.store_timeout(time);
+        self
+    }
+
     /// What goes to the log: warnings and errors by default, or what the variable `RAYBOLT_LOG` says. A
     /// subscriber that the program has installed itself stays.
     pub fn log_level(mut self, level: LogLevel) -> Self {

@@ -343,6 +343,18 @@ impl Fleet {
         self.workers.iter().map(|(process, worker)| (*process, worker.leases))
     }
 
+    /// The kind of worker that a lease of this class waits for.
+    pub fn kind_to_come(&self, class: ClassId) -> Option<&WorkerKind> {
+        let waiting = self.waiting.iter().find(|waiting| waiting.class == class);
+        waiting.map(|waiting| &waiting.kind)
+    }
+
+    /// The kind of worker that an actor waits for.
+    pub fn home_to_come(&self, actor: ActorKey) -> Option<&WorkerKind> {
+        let waiting = self.waiting_actors.iter().find(|(waiting, _)| *waiting == actor);
+        waiting.map(|(_, kind)| kind)
+    }
+
     fn least_loaded(&mut self, kind: &WorkerKind) -> Option<(ProcessId, &mut Worker)> {
         let fitting = self.workers.iter_mut().filter(|(_, worker)| worker.kind == *kind);
         let least = fitting.min_by_key(|(_, worker)| worker.load());

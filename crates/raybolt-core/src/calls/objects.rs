@@ -60,8 +60,8 @@ use std::time::Instant;
 
 pub use self::space::{ALIGN, CAPACITY_BYTES_MAX};
 pub use self::types::{
-    Effect, FileId, Key, ObjectReport, Options, Purpose, Refusal, Region, SealError, Standing,
-    Ticket, Usage, WaitReport, Whereabouts,
+    Effect, FileId, Holder, Holders, Key, ObjectReport, Options, Purpose, Refusal, Region,
+    SealError, Standing, Ticket, Usage, WaitReport, Whereabouts,
 };
 
 use self::files::{Files, OnDisk};

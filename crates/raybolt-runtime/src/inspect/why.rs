@@ -13,14 +13,19 @@
 //! - **WHY-2 (sure).** A circle is said to be one that never ends only if each of its members waits without a
 //!   time limit, and for one other alone.
 
+mod process;
+mod store;
+
 use std::fmt;
 
+use raybolt_core::calls::objects::Holders;
 use raybolt_core::calls::owner::{ActorKey, ClassId, ObjectKey, Progress, Target, TaskKey};
 use raybolt_core::calls::queue::Place;
 use raybolt_core::calls::scheduler::{GroupKey, GroupState, GroupView, LeaseView, display_amount};
 use serde::{Deserialize, Serialize};
 use slotmap::Key;
 
+use self::process::worker_of;
 use super::local::{self, Everywhere};
 use super::text::{Duration, plural};
 use crate::actor::{ActorState, CallView, RunningCall};
@@ -192,9 +197,13 @@ fn walk(session: &Session, steps_max: usize, go: impl FnOnce(&mut Walk<'_>)) -> 
     let threads = session.pool.threads();
     let now_ms = coarse_ms();
     let node = session.node();
+    // Before the hub's lock: the store has one of its own.
+    let store = node.filter(|_| waits.iter().any(|wait| wait.what.is_store()));
+    let store = store.map(|node| node.shelf.store().room_holders(HOLDERS_MAX));
     let hub = session.lock();
     let (steps, path) = (Vec::new(), Vec::new());
-    let mut walk = Walk { hub: &hub, node, works, waits, threads, now_ms, steps_max, steps, path };
+    let mut walk =
+        Walk { hub: &hub, node, store, works, waits, threads, now_ms, steps_max, steps, path };
     go(&mut walk);
     walk.steps
 }
@@ -204,6 +213,8 @@ struct Walk<'a> {
     hub: &'a Hub,
     /// Where the tasks are that were lent to other processes.
     node: Option<&'a Node>,
+    /// Who has the room of the store, if somebody waits for it.
+    store: Option<Holders>,
     works: Vec<AtWork>,
     waits: Vec<Wait>,
     threads: (usize, usize),
@@ -262,13 +273,8 @@ impl Walk<'_> {
                 );
                 self.step(depth, Cause::Stream, id, text);
             }
-            What::Room { needed } => {
-                let used = self.hub.bytes.max(0);
-                let limit = self.hub.bytes_max.map_or_else(String::new, |max| format!(" of {max}"));
-                let text = format!(
-                    "{who} waits for room of {needed} bytes{since}: objects fill {used}{limit}; drop references or raise `object_store_memory`"
-                );
-                self.step(depth, Cause::Store, id, text);
+            What::Room { .. } | What::Disk { .. } | What::Lending { .. } => {
+                self.full_store(&wait.what, who, since, id, depth);
             }
         }
     }
@@ -336,12 +342,14 @@ impl Walk<'_> {
     fn queued(&mut self, key: TaskKey, class: ClassId, depth: usize) {
         let who = self.named(key);
         let id = Some(Id::Task(key));
-        if self.lacks(&who, id, class, depth) {
+        let queued = self.hub.owner.queued(class);
+        // What leases on their way have is not missing for those that they are for.
+        let has_lease = queued <= self.hub.scheduler.starting(class);
+        if !has_lease && self.lacks(&who, id, class, depth) {
             return;
         }
-        let queued = self.hub.owner.queued(class);
-        if self.node.is_some() && self.hub.fleet.workers().next().is_none() {
-            let text = format!("{who} may run, and waits for a worker process to start");
+        if let Some(kind) = self.kind_to_come(class) {
+            let text = format!("{who} may run, and waits for {kind} to start");
             return self.step(depth, Cause::Worker, id, text);
         }
         if self.hub.scheduler.starting(class) > 0 {
@@ -471,7 +479,11 @@ impl Walk<'_> {
             let text = format!("{} `{name}` holds {what} as long as it lives", Id::Actor(key));
             return self.step(depth, Cause::Holder, Some(Id::Actor(key)), text);
         }
-        let state = if lease.started { "between two tasks, or async" } else { "about to start" };
+        let state = match (lease.started, self.kind_to_come(lease.class)) {
+            (true, _) => "between two tasks, or async".to_owned(),
+            (false, Some(kind)) => format!("waiting for {kind} to start"),
+            (false, None) => "about to start".to_owned(),
+        };
         self.step(depth, Cause::Holder, None, format!("`{name}` holds {what}, {state}"));
     }
 
@@ -525,53 +537,6 @@ impl Walk<'_> {
                 self.step(depth, Cause::Running, id, text);
             }
         }
-    }
-
-    /// A call that was sent to the worker process of its actor, and that no thread runs: its actor may be
-    /// in its constructor.
-    fn sent(&mut self, key: TaskKey, who: &str, since: &str, depth: usize) {
-        let target = self.hub.owner.task(key).map(|task| task.target);
-        let actor = target.and_then(|target| match target {
-            Target::Actor(actor) => Some(actor),
-            Target::Class(_) => None,
-        });
-        let caller = actor.map(caller_of_actor);
-        let creates = |work: &AtWork| Some(work.caller) == caller && work.task.is_null();
-        let waits = |wait: &Wait| wait.actor == actor && wait.task.is_none();
-        let id = Some(Id::Task(key));
-        match actor.filter(|_| self.works.iter().any(creates) || self.waits.iter().any(waits)) {
-            Some(actor) => {
-                let name = self.hub.actor(actor).map(|actor| actor.name().to_owned());
-                let name = format!("{} `{}`", Id::Actor(actor), name.unwrap_or_default());
-                let text = format!("{who} waits for {name}, which takes no calls yet");
-                self.step(depth, Cause::ActorQueue, id, text);
-                self.creating(actor, &name, depth + 1);
-            }
-            None => {
-                let text = format!(
-                    "{who} was sent to its actor's worker{since}: it begins, ends or awaits something"
-                );
-                self.step(depth, Cause::Running, id, text);
-            }
-        }
-    }
-
-    /// A task that was sent to a worker process and has not begun; false if it was not.
-    fn at_worker(&mut self, key: TaskKey, who: &str, depth: usize) -> bool {
-        let Some((process, lease)) = self.node.and_then(|node| node.workers.lies_at(key)) else {
-            return false;
-        };
-        let before = self.works.iter().find(|work| work.lease == Some(lease)).map(|work| work.task);
-        let behind = before.map_or_else(
-            || "where it begins or ends now".to_owned(),
-            |before| format!("behind {}", self.named(before)),
-        );
-        let text = format!("{who} lies at worker-{process}, {behind}");
-        self.step(depth, Cause::Worker, Some(Id::Task(key)), text);
-        if let Some(before) = before {
-            self.task(before, depth + 1);
-        }
-        true
     }
 
     fn call(&mut self, key: TaskKey, actor: ActorKey, depth: usize) {
@@ -652,8 +617,11 @@ impl Walk<'_> {
                 }
             }
             ActorState::Placed => {
-                let text = format!("{name} waits for a thread to run its constructor");
-                self.step(depth, Cause::Worker, id, text);
+                let home = match self.hub.fleet.home_to_come(key) {
+                    Some(kind) => format!("{} to start", worker_of(kind)),
+                    None => "a thread to run its constructor".to_owned(),
+                };
+                self.step(depth, Cause::Worker, id, format!("{name} waits for {home}"));
             }
             ActorState::Creating => self.creating(key, &name, depth),
             ActorState::Alive => match self.most_telling(&view.running) {

@@ -41,12 +41,13 @@ impl Session {
         let piece = parcel::take_piece(&mut body).map_err(|error| error.to_string());
         let value = piece.and_then(|piece| Encoded::of(piece, keeps)).map_err(unreadable)?;
         let (object, bytes) = (pending(self), value.bytes());
-        object.arrived(Ok(value));
+        object.arrived(Ok(value.clone()));
         self.act(|hub| {
             object.hold.set_key(hub.owner.put());
             object.hold.set_size(bytes);
             hub.bytes += bytes as i64;
         });
+        value.named(object.hold.id());
         Ok(object)
     }
 
@@ -114,6 +115,7 @@ impl Workers {
             piece.and_then(|piece| Encoded::of(piece, keeps)).map_err(unreadable)
         });
         let bytes = value.as_ref().map_or(0, |value| value.bytes());
+        let stored = value.clone().ok();
         object.arrived(value);
         let any: Arc<dyn AnyObject> = object.clone();
         let replaced = session.act(|hub| {
@@ -125,6 +127,9 @@ impl Workers {
             hub.lend_objects(vec![any], worker.process)
         });
         drop(replaced);
+        if let Some(stored) = stored {
+            stored.named(object.hold.id());
+        }
     }
 
     /// A worker has something to be done here.
@@ -286,7 +291,7 @@ impl Runnable for LateSlab {
     fn run(self: Arc<Self>) {
         let LateSlab { session, worker, request, bytes } = &*self;
         let Place::Workers(node) = &session.place else { return };
-        let until = Instant::now() + shelf::PATIENCE;
+        let until = Instant::now() + node.shelf.patience();
         let lent = node.shelf.store().lend_slab(worker.process, *bytes, until);
         worker.say(&slab(*request, lent.map_err(|error| error.to_string())));
     }

@@ -19,6 +19,7 @@ use raybolt_store::{Store, Ticket};
 use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
 use slotmap::{Key, KeyData, SecondaryMap};
 
+use crate::awaited::on_behalf_of;
 use crate::error::{Error, Kind};
 use crate::hub::Work;
 use crate::job::{Ended, Job};
@@ -117,7 +118,7 @@ pub(crate) struct Push {
 }
 
 impl Node {
-    pub(crate) fn start(store: Store) -> std::io::Result<Self> {
+    pub(crate) fn start(store: Store, patience: Duration) -> std::io::Result<Self> {
         let workers = Arc::new(Workers {
             poll: Arc::new(Poll::new()?),
             session: RwLock::default(),
@@ -130,7 +131,7 @@ impl Node {
             start: Instant::now(),
         });
         let (leader, _standby) = Leader::start(workers.clone(), "raybolt-links")?;
-        Ok(Node { leader, workers, shelf: NodeShelf::new(store) })
+        Ok(Node { leader, workers, shelf: NodeShelf::new(store, patience) })
     }
 
     /// The scheduler granted a lease.
@@ -642,7 +643,7 @@ impl Frames {
         });
         let bytes = &mut self.bytes;
         let pack = |out: &mut Vec<u8>| match may_wait {
-            true => job.pack(out),
+            true => on_behalf_of(task, || job.pack(out)),
             false => shelf::without_waiting(|| job.pack(out)),
         };
         let start = bytes.len();

@@ -141,6 +141,13 @@ impl Encoded {
         Ok(())
     }
 
+    /// It is the value of this object: whoever watches is told where that lies.
+    pub(crate) fn named(&self, object: u64) {
+        if let Payload::Parked(parked) = &self.payload {
+            parked.named(object);
+        }
+    }
+
     /// Whether it is better left as bytes until somebody wants it.
     pub(crate) fn is_large(&self) -> bool {
         matches!(self.payload, Payload::Parked(_) | Payload::Mapped(_))
@@ -242,6 +249,7 @@ impl RawJob {
             let piece = piece.map_err(|error| unreadable(error.to_string()))?;
             let encoded = Encoded::of(piece, keeps.clone()).map_err(unreadable)?;
             object.hold.set_size(encoded.bytes());
+            encoded.named(object.hold.id());
             total += encoded.bytes();
             object.arrived(Ok(encoded));
         }

@@ -28,6 +28,7 @@ use raybolt_wire::work::{self, Call, Code, Host, NotAppended, ToWorker};
 use slotmap::Key;
 
 use crate::actor::{ActorState, ActorView, AnyActor, CallView, RunningCall};
+use crate::awaited::on_behalf_of;
 use crate::clock::coarse_ms;
 use crate::error::{Error, Kind, Result};
 use crate::job::Ended;
@@ -486,7 +487,7 @@ impl Remote {
     fn call_ready(self: &Arc<Self>, task: TaskKey) {
         let call = self.lock().unready.remove(&task);
         let Some(call) = call else { return };
-        match call.pack() {
+        match on_behalf_of(task, || call.pack()) {
             Ok(()) => {
                 let mut core = self.lock();
                 core.calls.argument_ready(task);

@@ -24,6 +24,7 @@ use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
 use rustix::process::Signal;
 use slotmap::KeyData;
 
+use crate::awaited::on_behalf_of;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::job::{Began, Ended};
@@ -121,7 +122,9 @@ impl Reply {
         };
         // LINK-1: the user's code runs here, before the outbox is locked.
         let mut body = Vec::new();
-        let (packed, Packed { refs, guards }) = parcel::packing(|| pack(&mut body));
+        let (Back::Task { task, .. } | Back::Call { task, .. }) = to;
+        let pack = || on_behalf_of(KeyData::from_ffi(task).into(), || pack(&mut body));
+        let (packed, Packed { refs, guards }) = parcel::packing(pack);
         serving.link.append(|out| {
             let error = match packed {
                 Err(error) => error,

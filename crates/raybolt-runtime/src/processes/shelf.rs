@@ -16,8 +16,9 @@
 //! - **SHELF-2 (never on the way).** Whoever reads the links does not wait for room or for the disk.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use raybolt_core::ids::ProcessId;
@@ -25,6 +26,7 @@ use raybolt_store::{ArenaView, Key, Mapped, Region, Slab, Store, Ticket};
 use raybolt_wire::Value;
 use raybolt_wire::work::{SlabGranted, ToDriver};
 
+use crate::awaited::{Listed, What};
 use crate::error::{Error, Kind, Result};
 use crate::object::ObjectRef;
 use crate::processes::layout::{Originals, Source};
@@ -37,7 +39,7 @@ use crate::session::{self, Place, Session};
 const SLAB_BYTES: u64 = 8 << 20;
 /// What is longer gets a slab of its own.
 const SHARED_MAX: u64 = SLAB_BYTES / 8;
-/// How long room is waited for.
+/// How long room is waited for if nobody says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a layout lies.
@@ -59,10 +61,17 @@ pub(crate) enum Shelf<'a> {
 /// The driver's side.
 pub(crate) struct NodeShelf {
     store: Store,
+    /// How long room is waited for.
+    patience: Duration,
     next: AtomicU64,
+    names: Arc<Names>,
     /// Something was unpinned.
     unpinned: (Mutex<()>, Condvar),
 }
+
+/// The objects whose values lie in the store, for whoever watches.
+#[derive(Default)]
+struct Names(Mutex<BTreeMap<Key, u64>>);
 
 /// A value in the store, as long as somebody wants it.
 pub(crate) struct Parked {
@@ -70,6 +79,8 @@ pub(crate) struct Parked {
     key: Key,
     bytes: u64,
     originals: OnceLock<Originals>,
+    /// Where it says whose value it is, once it is an object's.
+    names: Arc<Names>,
 }
 
 /// Keeps a value where it is until the message that names it was appended.
@@ -183,8 +194,19 @@ impl Shelf<'_> {
 }
 
 impl NodeShelf {
-    pub(crate) fn new(store: Store) -> Self {
-        NodeShelf { store, next: AtomicU64::new(1), unpinned: Default::default() }
+    pub(crate) fn new(store: Store, patience: Duration) -> Self {
+        let (next, names) = (AtomicU64::new(1), Arc::default());
+        NodeShelf { store, patience, next, names, unpinned: Default::default() }
+    }
+
+    /// How long room is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// The object whose value lies there.
+    pub(crate) fn object_at(&self, key: Key) -> Option<u64> {
+        self.names.lock().get(&key).copied()
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -198,8 +220,10 @@ impl NodeShelf {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<Arc<Parked>, ShelfError> {
         let key = Key(self.next.fetch_add(1, Ordering::Relaxed));
-        let patience = if MAY_WAIT.get() { PATIENCE } else { Duration::ZERO };
-        let created = self.store.create_by(key, bytes as u64, Instant::now() + patience);
+        let patience = if MAY_WAIT.get() { self.patience } else { Duration::ZERO };
+        let needed = bytes as u64;
+        let waits = || Listed::store(What::Room { needed });
+        let created = self.store.create_by(key, needed, Instant::now() + patience, waits);
         let failed = |error: String| match MAY_WAIT.get() {
             false if bytes as u64 <= self.store.capacity_bytes() => ShelfError::WouldWait,
             _ => ShelfError::Failed(error),
@@ -212,6 +236,7 @@ impl NodeShelf {
             key,
             bytes: bytes as u64,
             originals: OnceLock::new(),
+            names: self.names.clone(),
         }))
     }
 
@@ -243,6 +268,7 @@ impl NodeShelf {
             key,
             bytes: region.bytes,
             originals: OnceLock::new(),
+            names: self.names.clone(),
         }))
     }
 
@@ -283,14 +309,16 @@ impl NodeShelf {
         if !MAY_WAIT.get() {
             return Err(ShelfError::WouldWait);
         }
+        let _waits = Listed::store(What::Lending { bytes });
+        let patience = self.patience;
         let lock = self.unpinned.0.lock().expect("no thread panics with this lock");
-        let waited = self.unpinned.1.wait_timeout_while(lock, PATIENCE, |()| !fits());
+        let waited = self.unpinned.1.wait_timeout_while(lock, patience, |()| !fits());
         let (lock, outcome) = waited.expect("no thread panics with this lock");
         drop(lock);
         if outcome.timed_out() {
             let usage = self.store.usage();
             return Err(ShelfError::Failed(format!(
-                "{bytes} bytes could not be lent to a worker within {PATIENCE:?}: {} of {} bytes of the store are being read (`object_store_memory`)",
+                "{bytes} bytes could not be lent to a worker within {patience:?}: {} of {} bytes of the store are being read (`object_store_memory`)",
                 usage.pinned_bytes, usage.capacity_bytes
             )));
         }
@@ -301,6 +329,11 @@ impl NodeShelf {
 impl Parked {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes as usize
+    }
+
+    /// It is the value of this object.
+    pub(crate) fn named(&self, object: u64) {
+        self.names.lock().insert(self.key, object);
     }
 
     /// What the value was written from in this process.
@@ -319,7 +352,9 @@ impl Parked {
 
     /// Reads it where it lies; waits until it is back from the disk.
     pub(crate) fn read(&self) -> Result<Mapped, ShelfError> {
-        self.store.pin(self.key).map_err(|error| ShelfError::Failed(error.to_string()))
+        let waits = || Listed::store(What::Disk { bytes: self.bytes });
+        let pinned = self.store.pin_noting(self.key, waits);
+        pinned.map_err(|error| ShelfError::Failed(error.to_string()))
     }
 
     /// Where it lies, as long as the guard keeps it there.
@@ -347,8 +382,15 @@ impl Parked {
     }
 }
 
+impl Names {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, u64>> {
+        self.0.lock().expect("no thread panics with this lock")
+    }
+}
+
 impl Drop for Parked {
     fn drop(&mut self) {
+        self.names.lock().remove(&self.key);
         self.store.release(self.key);
     }
 }

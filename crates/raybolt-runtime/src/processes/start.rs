@@ -185,13 +185,18 @@ const STORE_SHARE: u64 = 3;
 const STORE_MAX: u64 = 128 << 30;
 
 /// The store of a session over processes: of so many bytes, or else a third of what there is.
-pub(crate) fn store(bytes: Option<usize>, spill_dir: Option<PathBuf>) -> std::io::Result<Store> {
+pub(crate) fn store(
+    bytes: Option<usize>,
+    spill_dir: Option<PathBuf>,
+    patience: Duration,
+) -> std::io::Result<Store> {
     let share = || (crate::machine::memory_limit() / STORE_SHARE).min(STORE_MAX);
     let capacity = bytes.map_or_else(share, |bytes| bytes as u64);
     let of_environment = || std::env::var_os("RAYBOLT_SPILL_DIR").map(PathBuf::from);
     let root = spill_dir.or_else(of_environment).unwrap_or_else(std::env::temp_dir);
     let mut options = Options::new(capacity);
     options.spill_dir = Some(root);
+    options.patience = patience;
     Store::open(options)
 }
 

@@ -23,6 +23,7 @@ use raybolt_wire::work::{self, Outcome, SlabGranted, Submit, ToDriver};
 use slotmap::{Key, KeyData};
 
 use crate::args::{Arguments, Form};
+use crate::awaited::{Listed, What};
 use crate::context;
 use crate::error::{Error, Kind, Result};
 use crate::group::Membership;
@@ -354,6 +355,7 @@ impl Upstream {
         let (request, slot) = (self.name(), Arc::new(Slot::new()));
         self.slabs().insert(request, slot.clone());
         self.send(&ToDriver::SlabWanted { request, bytes }, &[]);
+        let _waits = Listed::store(What::Room { needed: bytes });
         let granted = session::with(|session| {
             session.blocking(|| session.wait_for_slot(&slot, None).cloned())
         });

@@ -12,6 +12,7 @@ use crate::inspect::serve::Post;
 use crate::machine;
 use crate::processes::keeper::Settings;
 use crate::processes::node::Node;
+use crate::processes::shelf::PATIENCE;
 use crate::processes::start::{self, Invitation};
 use crate::timeline;
 
@@ -19,6 +20,8 @@ use crate::timeline;
 const GPUS_MAX: usize = 65_536;
 /// How long a worker process may take from its start to its driver.
 const START_TIME: Duration = Duration::from_secs(10);
+/// No value waits longer for the store, whatever is asked for: a clock can add so much.
+const PATIENCE_MAX: Duration = Duration::from_secs(1 << 32);
 /// How long a task in a worker process may run on after its deadline.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,7 @@ pub struct Builder {
     object_store_memory: Option<usize>,
     processes: Option<usize>,
     spill_dir: Option<PathBuf>,
+    store_time: Option<Duration>,
     worker_start_time: Option<Duration>,
     watchable: Option<bool>,
     timeline: Option<bool>,
@@ -88,6 +92,13 @@ impl Builder {
     /// default, or what the variable `RAYBOLT_SPILL_DIR` says.
     pub fn spill_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.spill_dir = Some(path.into());
+        self
+    }
+
+    /// How long a value may wait for room in the store of worker processes, before that is an error; a minute by
+    /// default. It waits only for what cannot be spilled: values that somebody reads in place.
+    pub fn store_timeout(mut self, time: Duration) -> Self {
+        self.store_time = Some(time);
         self
     }
 
@@ -191,8 +202,10 @@ impl Builder {
         let place = match processes {
             None => Place::Here,
             Some(_) => {
-                let node = start::store(self.object_store_memory, self.spill_dir.clone())
-                    .and_then(Node::start);
+                let patience = self.store_time.unwrap_or(PATIENCE).min(PATIENCE_MAX);
+                let store =
+                    start::store(self.object_store_memory, self.spill_dir.clone(), patience);
+                let node = store.and_then(|store| Node::start(store, patience));
                 Place::Workers(node.map_err(|error| start::failed(&error))?)
             }
         };

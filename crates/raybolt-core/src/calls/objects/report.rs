@@ -1,5 +1,7 @@
 //! What there is, for whoever watches.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 impl Objects {
@@ -42,18 +44,43 @@ impl Objects {
 
     /// All objects, in no particular order.
     pub fn reports(&self) -> impl Iterator<Item = ObjectReport> {
-        self.objects.iter().map(|(key, object)| ObjectReport {
-            key: *key,
-            bytes: object.bytes,
-            whereabouts: match object.place {
-                Place::Memory(_) => Whereabouts::Memory,
-                Place::Spilling(_) => Whereabouts::Spilling,
-                Place::Restoring(_) => Whereabouts::Restoring,
-                Place::Disk => Whereabouts::Disk,
-            },
-            pins: object.pins,
-            is_released: object.is_released,
-        })
+        self.objects.iter().map(|(key, object)| report(*key, object))
+    }
+
+    /// One object.
+    pub fn report(&self, key: Key) -> Option<ObjectReport> {
+        self.objects.get(&key).map(|object| report(key, object))
+    }
+
+    /// Who has the arena's room; at most `count` objects.
+    pub fn room_holders(&self, count: usize) -> Holders {
+        // The least of them comes first, to be the one that goes.
+        let mut largest = BTreeSet::new();
+        for (key, object) in &self.objects {
+            if matches!(object.place, Place::Disk) {
+                continue;
+            }
+            largest.insert((object.pins > 0, object.bytes, *key));
+            if largest.len() > count {
+                largest.pop_first();
+            }
+        }
+        let holder = |(_, _, key): (bool, u64, Key)| {
+            let readers = self.holders.iter().filter(|(_, pins)| pins.contains_key(&key));
+            let readers = readers.map(|(process, _)| *process).collect();
+            Some(Holder { object: self.report(key)?, readers })
+        };
+        let mut slabs = BTreeMap::new();
+        for room in self.rooms.values() {
+            if let Room::Slab(slab) = room {
+                *slabs.entry(slab.process).or_insert(0) += slab.bytes(&self.space);
+            }
+        }
+        Holders {
+            usage: self.usage(),
+            objects: largest.into_iter().rev().filter_map(holder).collect(),
+            slabs: slabs.into_iter().collect(),
+        }
     }
 
     /// All who wait, those who wait for objects first.
@@ -69,5 +96,20 @@ impl Objects {
         };
         let rooms = self.waiting.values().filter_map(for_room);
         self.pin_waits.iter().flat_map(for_object).chain(rooms)
+    }
+}
+
+fn report(key: Key, object: &Object) -> ObjectReport {
+    ObjectReport {
+        key,
+        bytes: object.bytes,
+        whereabouts: match object.place {
+            Place::Memory(_) => Whereabouts::Memory,
+            Place::Spilling(_) => Whereabouts::Spilling,
+            Place::Restoring(_) => Whereabouts::Restoring,
+            Place::Disk => Whereabouts::Disk,
+        },
+        pins: object.pins,
+        is_released: object.is_released,
     }
 }

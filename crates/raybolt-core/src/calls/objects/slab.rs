@@ -42,6 +42,10 @@ impl Slab {
         Some(cut)
     }
 
+    pub(super) fn bytes(&self, space: &Space) -> u64 {
+        self.parts.values().map(|part| space.bytes(part)).sum()
+    }
+
     pub(super) fn into_parts(self) -> impl Iterator<Item = Block> {
         self.parts.into_values()
     }

@@ -397,3 +397,34 @@ fn a_million_small_objects_leave_nothing() {
     assert!(node.objects.usage().is_zero());
     assert_eq!(node.objects.free_regions().count(), 1);
 }
+
+/// What is read comes first, then the largest; what lies on disk has no room.
+#[test]
+fn whoever_asks_is_told_who_has_the_room() {
+    let mut node = Node::new(16);
+    (1..=4).for_each(|key| node.put(key, key));
+    assert_eq!(node.objects.pinned_now(WORKER, Key(2)), PinNow::Pinned(region(1, 2)));
+    let slab = node.objects.taken_now(Purpose::Slab(WORKER), 3 * ALIGN);
+    let (slab, room) = slab.expect("there is room");
+    let part = Region { bytes: ALIGN, ..room };
+    let standing = Standing::Primary;
+    node.objects.sealed_in_slab(WORKER, slab, Key(9), part, standing).unwrap();
+    let holders = node.objects.room_holders(3);
+    let told: Vec<_> = holders
+        .objects
+        .iter()
+        .map(|holder| (holder.object.key.0, holder.object.bytes / ALIGN, holder.readers.clone()))
+        .collect();
+    assert_eq!(told, [(2, 2, vec![WORKER]), (4, 4, vec![]), (3, 3, vec![])]);
+    assert_eq!(holders.slabs, [(WORKER, 2 * ALIGN)]);
+    assert_eq!(holders.usage, node.objects.usage());
+    node.want(16);
+    while let Some(effect) = node.objects.poll_effect() {
+        if let Effect::Spill(file, _) = effect {
+            node.objects.spilled(file);
+        }
+    }
+    let left: Vec<_> =
+        node.objects.room_holders(9).objects.iter().map(|holder| holder.object.key.0).collect();
+    assert_eq!(left, [2]);
+}

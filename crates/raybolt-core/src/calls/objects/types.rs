@@ -200,6 +200,26 @@ pub struct ObjectReport {
     pub is_released: bool,
 }
 
+/// Who has the arena's room, for whoever asks why there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// In sum.
+    pub usage: Usage,
+    /// Objects in memory, those that are read before others, the largest first; not all of them.
+    pub objects: Vec<Holder>,
+    /// What is left of the slabs of each process, in bytes.
+    pub slabs: Vec<(ProcessId, u64)>,
+}
+
+/// An object in memory, and who reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The object.
+    pub object: ObjectReport,
+    /// The processes that have pins on it.
+    pub readers: Vec<ProcessId>,
+}
+
 /// One who waits, for whoever asks why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WaitReport {
