@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::process::{cargo, run};
+use crate::process::{FEATURES, cargo, run};
 use crate::tidy;
 
 /// Everything that can be said of the sources without running them.
@@ -24,13 +24,24 @@ pub fn format(root: &Path) -> Result<()> {
 pub fn clippy(root: &Path) -> Result<()> {
     run(&mut cargo(
         root,
-        ["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"],
+        [
+            "clippy",
+            "--workspace",
+            "--features",
+            FEATURES,
+            "--all-targets",
+            "--keep-going",
+            "--",
+            "-D",
+            "warnings",
+        ],
     ))
 }
 
 /// The documentation builds; no link in it is dead.
 pub fn doc(root: &Path, open: bool) -> Result<()> {
-    let mut command = cargo(root, ["doc", "--workspace", "--no-deps", "--keep-going"]);
+    let mut command =
+        cargo(root, ["doc", "--workspace", "--features", FEATURES, "--no-deps", "--keep-going"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     if open {
         command.arg("--open");

@@ -8,6 +8,9 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+/// The features that are off by default, and are linted and tested like the rest.
+pub const FEATURES: &str = "raybolt/arrow";
+
 /// `cargo ARGS` in `root`, with the cargo that runs us.
 pub fn cargo<I: AsRef<OsStr>>(root: &Path, args: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

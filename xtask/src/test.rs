@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::process::{self, cargo};
+use crate::process::{self, FEATURES, cargo};
 
 /// How many seeds the simulator runs as part of the tests.
 const SEEDS: &str = "200";
@@ -59,7 +59,7 @@ pub fn some(root: &Path, args: &[String]) -> Result<Totals> {
     let scope: &[&str] = if args.iter().any(|arg| arg == "-p" || arg.starts_with("--package")) {
         &[]
     } else {
-        &["--workspace"]
+        &["--workspace", "--features", FEATURES]
     };
     let mut command = cargo(root, ["test", "--no-fail-fast"]);
     counted(command.args(scope).args(args))

@@ -7,6 +7,8 @@
 mod actor;
 pub mod args;
 pub mod array;
+#[cfg(feature = "arrow")]
+pub mod arrow;
 mod awaited;
 pub mod call;
 mod clock;

@@ -206,6 +206,9 @@ pub use raybolt_macros::main;
 pub use raybolt_macros::remote;
 pub use raybolt_runtime::args::{Arg, IntoArg};
 pub use raybolt_runtime::array::Array;
+/// Arrow's record batches as values; with the feature `arrow`.
+#[cfg(feature = "arrow")]
+pub use raybolt_runtime::arrow;
 pub use raybolt_runtime::call::{
     Get, Refs, Split, cancel, cancel_force, get, get_timeout, put, wait,
 };

@@ -14,6 +14,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::iter;
 use std::sync::{Arc, Weak};
 
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -26,10 +27,14 @@ const ENTRY: usize = 16;
 
 /// A run of numbers, as bytes, kept by whoever has them.
 pub(crate) struct Segment {
-    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    bytes: Kept,
+    /// What follows on them.
+    more: Vec<Kept>,
     /// The `Vec` that they are in, if they are.
     original: Option<Arc<dyn Any + Send + Sync>>,
 }
+
+type Kept = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// What the segments of a value were copied from: whoever reads the value in the process that wrote it gets
 /// that, as long as it is there, and two copies need not be.
@@ -64,8 +69,8 @@ thread_local! {
 }
 
 impl Segment {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        (*self.bytes).as_ref()
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        iter::once(&self.bytes).chain(&self.more).map(|piece| (**piece).as_ref())
     }
 }
 
@@ -161,6 +166,7 @@ pub(crate) fn set_aside<T: 'static>(numbers: &Arc<Vec<T>>) -> Option<u32> {
             None$(.or_else(|| any.downcast_ref::<Arc<Vec<$number>>>().map(|numbers| {
                 Segment {
                     bytes: Arc::new(Cast(numbers.clone())),
+                    more: Vec::new(),
                     original: Some(numbers.clone()),
                 }
             })))*
@@ -175,7 +181,19 @@ pub(crate) fn set_aside<T: 'static>(numbers: &Arc<Vec<T>>) -> Option<u32> {
 
 /// The same for numbers that lie in the store already.
 pub(crate) fn set_view_aside<T: 'static + Send + Sync>(view: &View<T>) -> Option<u32> {
-    push(Segment { bytes: Arc::new(view.clone()), original: None })
+    push(Segment { bytes: Arc::new(view.clone()), more: Vec::new(), original: None })
+}
+
+/// The same for bytes that lie in several places, and will lie in one.
+#[cfg(feature = "arrow")]
+pub(crate) fn set_pieces_aside<B: AsRef<[u8]> + Clone + Send + Sync + 'static>(
+    pieces: &[B],
+) -> Option<u32> {
+    if pieces.iter().map(|piece| piece.as_ref().len()).sum::<usize>() < SEGMENT_MIN {
+        return None;
+    }
+    let mut kept = pieces.iter().map(|piece| Arc::new(piece.clone()) as Kept);
+    push(Segment { bytes: kept.next()?, more: kept.collect(), original: None })
 }
 
 fn push(segment: Segment) -> Option<u32> {
@@ -250,30 +268,35 @@ fn view<T: 'static>(mapped: Mapped) -> Option<View<T>> {
 pub(crate) struct Parts<'a> {
     head: Vec<u8>,
     own: &'a [u8],
-    /// Offsets and bytes.
+    /// Offsets and bytes, of each piece.
     segments: Vec<(usize, &'a [u8])>,
 }
 
 /// Lays a value out.
 pub(crate) fn parts<'a>(own: &'a [u8], segments: &'a [Segment]) -> Parts<'a> {
-    let bytes: Vec<_> = segments.iter().map(Segment::bytes).collect();
-    parts_of(own, &bytes)
+    parts_of(own, segments.iter().map(Segment::pieces))
 }
 
-/// The same, of segments that are at hand.
-pub(crate) fn parts_of<'a>(own: &'a [u8], segments: &[&'a [u8]]) -> Parts<'a> {
+/// The same, of segments that are at hand, each in pieces.
+pub(crate) fn parts_of<'a, S>(own: &'a [u8], segments: S) -> Parts<'a>
+where
+    S: ExactSizeIterator<Item: Iterator<Item = &'a [u8]>>,
+{
     let align = ALIGN as usize;
     let mut end = 2 * NUMBER + segments.len() * ENTRY + own.len();
     let mut head = Vec::with_capacity(end - own.len());
     head.extend_from_slice(&(own.len() as u32).to_le_bytes());
     head.extend_from_slice(&(segments.len() as u32).to_le_bytes());
     let mut placed = Vec::with_capacity(segments.len());
-    for &bytes in segments {
+    for pieces in segments {
         let offset = end.next_multiple_of(align);
+        end = offset;
+        for piece in pieces {
+            placed.push((end, piece));
+            end += piece.len();
+        }
         head.extend_from_slice(&(offset as u64).to_le_bytes());
-        head.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        placed.push((offset, bytes));
-        end = offset + bytes.len();
+        head.extend_from_slice(&((end - offset) as u64).to_le_bytes());
     }
     Parts { head, own, segments: placed }
 }

@@ -167,7 +167,7 @@ pub(crate) fn is_open() -> bool {
 /// Appends a value; if that fails, `out` is as it was.
 pub(crate) fn put<T: Value>(value: &T, out: &mut Vec<u8>) -> Result<(), Unpackable> {
     if let Some(run) = plain::run(value) {
-        return put_layout(&layout::parts_of(&[], &[run]), &[], out);
+        return put_layout(&plain::parts(run), &[], out);
     }
     let start = out.len();
     out.extend_from_slice(&[INLINE, 0, 0, 0, 0]);

@@ -5,15 +5,21 @@
 //! a length. A value that merely contains such a run is serde's.
 
 use std::any::Any;
+use std::iter;
 
 use bytes::Bytes;
 
-use crate::processes::layout::{self, Source, numbers};
+use crate::processes::layout::{self, Parts, Source, numbers};
 
 /// The bytes of a value that is one long run.
 pub(crate) fn run<T: 'static>(value: &T) -> Option<&[u8]> {
     let bytes = bytes(value)?;
     (bytes.len() >= layout::SEGMENT_MIN).then_some(bytes)
+}
+
+/// Lays such a run out.
+pub(crate) fn parts(run: &[u8]) -> Parts<'_> {
+    layout::parts_of(&[], iter::once(iter::once(run)))
 }
 
 /// Types are compared as such, not through `Any`: the compiler drops what does not apply.
@@ -90,7 +96,7 @@ mod tests {
 
     fn laid_out(bytes: &[u8]) -> Vec<u8> {
         let mut layout = Vec::new();
-        layout::parts_of(&[], &[bytes]).append(&mut layout);
+        parts(bytes).append(&mut layout);
         layout
     }
 
