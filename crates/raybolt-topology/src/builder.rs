@@ -5,14 +5,16 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raybolt_core::flow::graph::{self, Component, DEFAULT_STREAM, Graph, GraphError, TupleType};
+use raybolt_core::flow::graph::{
+    self, Component, ComponentKind, DEFAULT_STREAM, Graph, GraphError, TupleType,
+};
 use raybolt_core::flow::grouping::Grouping;
 
 use crate::async_bolt::{AsyncBolt, AsyncOperator};
 use crate::bolt::Bolt;
 use crate::factory::{BoltFactory, Factory, SpoutFactory};
 use crate::instance::Plain;
-use crate::processes::Proxy;
+use crate::processes::{Proxy, SpoutProxy};
 use crate::routing::{CustomGrouping, MakeCustom};
 use crate::shared::RequestObserver;
 use crate::spout::Spout;
@@ -122,27 +124,39 @@ pub enum BuildError {
         /// The stream.
         stream: String,
     },
-    /// A bolt is to run in worker processes, of which the session has too few.
+    /// A component is to run in worker processes, of which the session has too few.
     #[error(
-        "bolt `{bolt}` is declared to run in {wanted} worker processes, but the session has {there}; begin it with `Builder::processes({wanted})` or `RAYBOLT_WORKERS=processes:{wanted}`"
+        "{kind} `{component}` is declared to run in {wanted} worker processes, but the session has {there}; begin it with `Builder::processes({wanted})` or `RAYBOLT_WORKERS=processes:{wanted}`"
     )]
     Processes {
-        /// The bolt.
-        bolt: String,
+        /// Whether it is a `spout` or a `bolt`.
+        kind: &'static str,
+        /// The component.
+        component: String,
         /// How many it asks for.
         wanted: usize,
         /// How many there are.
         there: usize,
     },
-    /// A bolt is to run in worker processes, and emits on a direct stream, which needs to know its readers.
+    /// A component is to run in worker processes, and emits on a direct stream, which needs to know its readers.
     #[error(
-        "bolt `{bolt}` is declared to run in worker processes and emits on the direct stream `{stream}`, which cannot be done from there; leave `in_processes` out, or use a fields grouping"
+        "{kind} `{component}` is declared to run in worker processes and emits on the direct stream `{stream}`, which cannot be done from there; leave `in_processes` out, or use a fields grouping"
     )]
     DirectInProcesses {
-        /// The bolt.
-        bolt: String,
+        /// Whether it is a `spout` or a `bolt`.
+        kind: &'static str,
+        /// The component.
+        component: String,
         /// The stream.
         stream: String,
+    },
+    /// A spout is to run in worker processes, in a topology whose requests are followed.
+    #[error(
+        "spout `{spout}` is declared to run in worker processes, but the topology follows requests, which spouts bring in from this process alone; leave `in_processes` out"
+    )]
+    RequestsInProcesses {
+        /// The spout.
+        spout: String,
     },
     /// User code panicked while an instance was made.
     #[error("an instance of component `{component}` cannot be made: user code {message}")]
@@ -166,12 +180,11 @@ impl TopologyBuilder {
         id: &str,
         spout: S,
         parallelism: usize,
-    ) -> SpoutDeclarer<'_> {
-        let mut outputs = Outputs::<S::Out>::new();
-        spout.declare_outputs(&mut outputs);
+    ) -> SpoutDeclarer<'_, S> {
+        let streams = spout_streams(&spout);
         let node = Component::spout(id);
-        let spec = self.add(node, parallelism, outputs.streams, SpoutFactory::new(spout));
-        SpoutDeclarer { spec }
+        let spec = self.add(node, parallelism, streams, SpoutFactory::new(Plain(spout)));
+        SpoutDeclarer { spec, spout: PhantomData }
     }
 
     /// Adds a bolt with so many instances. What it reads is said to the declarer.
@@ -268,18 +281,22 @@ impl Topology {
     fn check_streams_of_processes(&self) -> Result<(), BuildError> {
         for spec in self.components.iter().filter(|spec| spec.processes.is_some()) {
             if let Some(stream) = spec.streams.iter().find(|stream| stream.direct) {
-                let (bolt, stream) = (spec.node.id.clone(), stream.id.clone());
-                return Err(BuildError::DirectInProcesses { bolt, stream });
+                let (component, stream) = (spec.node.id.clone(), stream.id.clone());
+                return Err(BuildError::DirectInProcesses { kind: spec.kind(), component, stream });
+            }
+            if self.observer.is_some() && spec.node.kind == ComponentKind::Spout {
+                return Err(BuildError::RequestsInProcesses { spout: spec.node.id.clone() });
             }
         }
         Ok(())
     }
 
-    /// Whether there are as many worker processes as its bolts ask for.
+    /// Whether there are as many worker processes as its components ask for.
     pub(crate) fn check_processes(&self, there: usize) -> Result<(), BuildError> {
         for spec in &self.components {
             if let Some(wanted) = spec.processes.filter(|wanted| *wanted > there) {
-                return Err(BuildError::Processes { bolt: spec.node.id.clone(), wanted, there });
+                let (kind, component) = (spec.kind(), spec.node.id.clone());
+                return Err(BuildError::Processes { kind, component, wanted, there });
             }
         }
         Ok(())
@@ -309,6 +326,13 @@ impl Topology {
 }
 
 impl ComponentSpec {
+    fn kind(&self) -> &'static str {
+        match self.node.kind {
+            ComponentKind::Spout => "spout",
+            ComponentKind::Bolt => "bolt",
+        }
+    }
+
     fn check_custom_functions(&self) -> Result<(), BuildError> {
         for (at, input) in self.node.inputs.iter().enumerate() {
             let given = self.customs.iter().any(|custom| custom.input == at);
@@ -376,12 +400,52 @@ impl<Out: Tuple> Outputs<Out> {
     }
 }
 
-/// Says more about a spout that was added.
-pub struct SpoutDeclarer<'b> {
+/// Says more about a spout that was added, an `S`.
+pub struct SpoutDeclarer<'b, S = ()> {
     spec: &'b mut ComponentSpec,
+    spout: PhantomData<fn(S)>,
 }
 
-impl SpoutDeclarer<'_> {
+impl<S: Spout + raybolt_wire::Value> SpoutDeclarer<'_, S> {
+    /// Runs the spout's instances in worker processes, of which the session must have at least `processes`.
+    ///
+    /// The spout travels by `serde`, and what it emits comes in batches, as many tuples at a time as the topology has
+    /// room for; while it has none, and while the spout has nothing, nothing is asked. Its waker, acks and failures,
+    /// counters and errors are the same as here. It must not bring in requests.
+    ///
+    /// When a process dies, its instances are opened anew elsewhere, from clones of the spout that was given to the builder.
+    /// Nobody is told what becomes of tuples that the dead ones emitted. So a spout that wants each of its messages
+    /// delivered at least once keeps outside of itself how far it is, on `ack`, and reads again from there when it is
+    /// opened; messages may come twice then. One that keeps that only in its fields begins at the beginning. An
+    /// instance that has said [`Next::Done`](crate::Next::Done), and has been told of all that it wants followed,
+    /// is over, and does not begin anew.
+    ///
+    /// ```no_run
+    /// # use raybolt_topology::*;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Numbers(std::ops::Range<u64>);
+    /// # impl Spout for Numbers {
+    /// #     type Out = (u64,);
+    /// #     fn next_tuple(&mut self, _: &mut SpoutCollector<(u64,)>) -> Next { Next::Done }
+    /// # }
+    ///
+    /// let mut builder = TopologyBuilder::new();
+    /// builder.set_spout("numbers", Numbers(0..1_000), 2).in_processes(2);
+    /// ```
+    pub fn in_processes(self, processes: usize) -> Self {
+        let factory: &dyn Any = &*self.spec.factory;
+        // Once is enough: the second time it is a proxy already.
+        if let Some(plain) = factory.downcast_ref::<SpoutFactory<Plain<S>>>() {
+            self.spec.factory = SpoutFactory::new(SpoutProxy::new(plain.prototype().0));
+        }
+        self.spec.processes = Some(processes.max(1));
+        self
+    }
+}
+
+impl<S> SpoutDeclarer<'_, S> {
     /// Gives each instance a thread of its own, on which `next_tuple` may block.
     pub fn blocking(self) -> Self {
         self.spec.blocking = true;
@@ -397,7 +461,7 @@ pub struct BoltDeclarer<'b, In, B = ()> {
 
 impl<B: Bolt + raybolt_wire::Value> BoltDeclarer<'_, B::In, B> {
     /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`.
-    /// (Bolts alone: spouts, async bolts and bolts made per request stay in this process.)
+    /// (Spouts too, see [`SpoutDeclarer::in_processes`]; async bolts and bolts made per request stay in this process.)
     ///
     /// The bolt travels by `serde`, and so do the tuples: in batches, a few at a time, so that a slow process
     /// slows the producers down. Groupings, acks, requests and counters are the same as here. When a
@@ -599,6 +663,13 @@ impl<In: Tuple, B> BoltDeclarer<'_, In, B> {
 pub(crate) fn declared<B: Bolt>(bolt: &B) -> Vec<StreamSpec> {
     let mut outputs = Outputs::<B::Out>::new();
     bolt.declare_outputs(&mut outputs);
+    outputs.streams
+}
+
+/// The streams that a spout declares.
+pub(crate) fn spout_streams<S: Spout>(spout: &S) -> Vec<StreamSpec> {
+    let mut outputs = Outputs::<S::Out>::new();
+    spout.declare_outputs(&mut outputs);
     outputs.streams
 }
 

@@ -170,14 +170,32 @@ impl<Out: Tuple> Collector<Out> {
 
     /// Emits what was [captured](Collector::capture) in another process, anchored to what is open here.
     pub(crate) fn replay(&mut self, emitted: &Emitted, open: &mut Open) -> Result<(), String> {
-        let outlet: Option<&mut dyn AnyOutlet> = match emitted.stream as usize {
-            0 => Some(&mut self.main),
-            index => self.others.get_mut(index - 1).map(|outlet| &mut **outlet as _),
-        };
-        match outlet {
-            Some(outlet) => outlet.replay(emitted, open, &mut self.ledger),
-            None => Err(format!("an answer for stream {}, which is not there", emitted.stream)),
+        match self.outlet_at(emitted.stream) {
+            Some((outlet, ledger)) => outlet.replay(emitted, open, ledger),
+            None => Err(no_stream(emitted.stream)),
         }
+    }
+
+    /// Emits what a spout emitted in another process. A tuple that it wants followed gets the root that `begin`
+    /// gives for the name it has there.
+    fn replay_roots(
+        &mut self,
+        emitted: &Emitted,
+        begin: &mut dyn FnMut(u64) -> u64,
+    ) -> Result<(), String> {
+        match self.outlet_at(emitted.stream) {
+            Some((outlet, ledger)) => outlet.replay_roots(emitted, begin, ledger),
+            None => Err(no_stream(emitted.stream)),
+        }
+    }
+
+    /// A stream by its number.
+    fn outlet_at(&mut self, stream: u32) -> Option<(&mut dyn AnyOutlet, &mut Ledger)> {
+        let outlet: &mut dyn AnyOutlet = match stream as usize {
+            0 => &mut self.main,
+            index => self.others.get_mut(index - 1)?.as_mut(),
+        };
+        Some((outlet, &mut self.ledger))
     }
 
     fn outlet<T: Tuple>(&mut self, stream: &str) -> (&mut Outlet<T>, &mut Ledger) {
@@ -191,6 +209,10 @@ impl<Out: Tuple> Collector<Out> {
             None => panic!("{}", self.streams.mismatch::<T>(stream)),
         }
     }
+}
+
+fn no_stream(stream: u32) -> String {
+    format!("an answer for stream {stream}, which is not there")
 }
 
 /// Where a tuple comes from.
@@ -354,6 +376,17 @@ impl<Out: Tuple> SpoutCollector<Out> {
     /// How many tuples emitted with an id are neither acked nor failed.
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Emits what the spout emitted in another process, where tuples that it wants followed have names: these
+    /// are told what became of them by `MessageId(name)`.
+    pub(crate) fn replay(&mut self, emitted: &Emitted) -> Result<(), String> {
+        let Self { inner, pending, last_root } = self;
+        inner.replay_roots(emitted, &mut |name| {
+            *last_root += 1;
+            pending.insert(RootId(*last_root), MessageId(name));
+            *last_root
+        })
     }
 
     #[inline]

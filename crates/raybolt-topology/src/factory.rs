@@ -11,8 +11,7 @@ use crate::inbox::{FromValues, Inbox, Sink};
 use crate::instance::{BoltInstance, Operator};
 use crate::ledger::Ledger;
 use crate::shared::{Place, Shared};
-use crate::spout::Spout;
-use crate::spout_instance::SpoutInstance;
+use crate::spout_instance::{Source, SpoutInstance};
 use crate::stats::Published;
 use crate::task::{Body, Task};
 use crate::tuple::Tuple;
@@ -81,15 +80,21 @@ impl<O: Operator> Factory for BoltFactory<O> {
 
 pub(crate) struct SpoutFactory<S>(Mutex<S>);
 
-impl<S: Spout> SpoutFactory<S> {
+impl<S: Source> SpoutFactory<S> {
     pub(crate) fn new(prototype: S) -> Arc<Self> {
         Arc::new(SpoutFactory(Mutex::new(prototype)))
     }
+
+    /// A copy of the prototype.
+    pub(crate) fn prototype(&self) -> S {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fresh()
+    }
 }
 
-impl<S: Spout> Factory for SpoutFactory<S> {
+impl<S: Source> Factory for SpoutFactory<S> {
     fn make(&self, seat: Seat) -> Made {
-        let prototype = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut prototype = self.prototype();
+        prototype.seated(&seat);
         let published = Arc::<Published>::default();
         let (context, pending_max, active) = (seat.context.clone(), seat.pending_max, seat.active);
         let collector = SpoutCollector::new(Collector::new(seat.streams.clone(), ledger(seat)));

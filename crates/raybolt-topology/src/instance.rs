@@ -28,7 +28,7 @@ use crate::tuple::Tuple;
 use crate::wiring::Wiring;
 
 /// How long a slice should take at most: others wait for its thread meanwhile.
-const SLICE: Duration = Duration::from_millis(1);
+pub(crate) const SLICE: Duration = Duration::from_millis(1);
 /// How many tuples a slice takes at most, of a bolt that is fast.
 pub(crate) const FUEL_MAX: u32 = 1_024;
 /// How long an instance should be busy with the tuples that it gets in a row: about what it costs to

@@ -506,6 +506,8 @@ impl Ledger {
         if let Some((_, message)) = self.request_failures.drain(..).next_back() {
             relay.request_failure = Some(message.to_string());
         }
+        // Its tuples carry them.
+        self.roots.clear();
         self.entries.clear();
         self.sent.clear();
     }

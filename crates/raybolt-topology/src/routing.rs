@@ -77,6 +77,14 @@ pub(crate) trait AnyOutlet: Send {
         ledger: &mut Ledger,
     ) -> Result<(), String>;
 
+    /// Sends what a spout emitted in another process, each tuple as the root that `begin` gives for its name.
+    fn replay_roots(
+        &mut self,
+        emitted: &Emitted,
+        begin: &mut dyn FnMut(u64) -> u64,
+        ledger: &mut Ledger,
+    ) -> Result<(), String>;
+
     fn as_any(&mut self) -> &mut dyn Any;
 }
 
@@ -171,6 +179,15 @@ impl<T: Tuple> AnyOutlet for Outlet<T> {
         ledger: &mut Ledger,
     ) -> Result<(), String> {
         processes::replay(emitted, open, ledger, |tuple: T, ledger| self.send(tuple, ledger))
+    }
+
+    fn replay_roots(
+        &mut self,
+        emitted: &Emitted,
+        begin: &mut dyn FnMut(u64) -> u64,
+        ledger: &mut Ledger,
+    ) -> Result<(), String> {
+        processes::replay_roots(emitted, begin, ledger, |tuple: T, ledger| self.send(tuple, ledger))
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -14,16 +14,81 @@ use raybolt_runtime::timer::TimerKey;
 use crate::catch::caught;
 use crate::collector::SpoutCollector;
 use crate::context::Context;
-use crate::instance::Pace;
-use crate::spout::{Next, Spout};
+use crate::factory::Seat;
+use crate::instance::{Pace, Plain, SLICE};
+use crate::spout::{MessageId, Next, Spout};
 use crate::stats::Published;
 use crate::task::{Body, Command, Slice, Task};
+use crate::tuple::Tuple;
 use crate::wiring::Wiring;
 
 /// How long a spout that panicked waits before it is asked again.
-const PANIC_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PANIC_PAUSE: Duration = Duration::from_millis(100);
 
-pub(crate) struct SpoutInstance<S: Spout> {
+/// What the instance drives: a plain spout, or what stands in place of one that runs elsewhere.
+pub(crate) trait Source: Send + Sized + 'static {
+    type Out: Tuple;
+
+    /// Whether the spout is elsewhere, and with it the count of its calls.
+    const ELSEWHERE: bool = false;
+
+    /// Where its instance stands in the topology, before anything else.
+    fn seated(&mut self, seat: &Seat) {
+        let _ = seat;
+    }
+    /// A copy of the prototype.
+    fn fresh(&self) -> Self;
+    fn open(&mut self, context: &Context);
+    fn next_tuple(&mut self, collector: &mut SpoutCollector<Self::Out>) -> Next;
+    fn ack(&mut self, id: MessageId);
+    fn fail(&mut self, id: MessageId, reason: &str);
+    fn activate(&mut self);
+    fn deactivate(&mut self);
+    fn close(&mut self);
+
+    /// Emits what was made elsewhere: asked for while the topology was active, it may come later.
+    fn poll(&mut self, collector: &mut SpoutCollector<Self::Out>) {
+        let _ = collector;
+    }
+    /// Passes on what it was told in a slice.
+    fn tell(&mut self) {}
+    /// Whether something is to come from elsewhere, or to be told there.
+    fn is_busy(&self) -> bool {
+        false
+    }
+}
+
+impl<S: Spout> Source for Plain<S> {
+    type Out = S::Out;
+
+    fn fresh(&self) -> Self {
+        Plain(self.0.clone())
+    }
+    fn open(&mut self, context: &Context) {
+        self.0.open(context);
+    }
+    #[inline]
+    fn next_tuple(&mut self, collector: &mut SpoutCollector<S::Out>) -> Next {
+        self.0.next_tuple(collector)
+    }
+    fn ack(&mut self, id: MessageId) {
+        self.0.ack(id);
+    }
+    fn fail(&mut self, id: MessageId, reason: &str) {
+        self.0.fail(id, reason);
+    }
+    fn activate(&mut self) {
+        self.0.activate();
+    }
+    fn deactivate(&mut self) {
+        self.0.deactivate();
+    }
+    fn close(&mut self) {
+        self.0.close();
+    }
+}
+
+pub(crate) struct SpoutInstance<S: Source> {
     prototype: S,
     /// None before the first active slice.
     spout: Option<S>,
@@ -37,12 +102,15 @@ pub(crate) struct SpoutInstance<S: Spout> {
     not_before: Option<(Instant, TimerKey)>,
     /// Whether it waits because it panicked: then no waker ends that early.
     recovering: bool,
+    /// How many tuples a slice may ask for, whatever its pace, and until when.
+    credit: u32,
+    until: Option<Instant>,
     pace: Pace,
     published: Arc<Published>,
     spare_mail: Vec<Command>,
 }
 
-impl<S: Spout> SpoutInstance<S> {
+impl<S: Source> SpoutInstance<S> {
     pub(crate) fn new(
         prototype: S,
         context: Context,
@@ -61,10 +129,28 @@ impl<S: Spout> SpoutInstance<S> {
             done: false,
             not_before: None,
             recovering: false,
+            credit: u32::MAX,
+            until: None,
             pace: Pace::new(),
             published,
             spare_mail: Vec::new(),
         }
+    }
+
+    /// The next slice, which begins now, may ask for so many tuples; what it has does not wait for what takes long.
+    pub(crate) fn allow(&mut self, credit: u32) {
+        self.credit = credit;
+        self.until = Instant::now().checked_add(SLICE);
+    }
+
+    /// Whether the spout said that there will be nothing but replays.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.done
+    }
+
+    /// What it emits, and what it writes down.
+    pub(crate) fn collector(&mut self) -> &mut SpoutCollector<S::Out> {
+        &mut self.collector
     }
 
     fn obey(&mut self, task: &Task) {
@@ -134,10 +220,13 @@ impl<S: Spout> SpoutInstance<S> {
             let emitted = collector.inner.ledger.counters.emitted;
             let next = caught(|| spout.next_tuple(collector));
             let ledger = &mut collector.inner.ledger;
-            ledger.counters.executed += 1;
+            ledger.counters.executed += u64::from(!S::ELSEWHERE);
             let used = (ledger.counters.emitted - emitted).clamp(1, u64::from(u32::MAX)) as u32;
             ledger.fuel = ledger.fuel.saturating_sub(used);
             match next {
+                Ok(Next::Emitted) if self.until.is_some_and(|until| Instant::now() >= until) => {
+                    return Slice::More;
+                }
                 Ok(Next::Emitted) => {}
                 Ok(Next::Idle) => return Slice::Wait,
                 Ok(Next::After(delay)) => {
@@ -158,6 +247,10 @@ impl<S: Spout> SpoutInstance<S> {
             }
         }
         if self.collector.inner.ledger.blocked { Slice::Wait } else { Slice::More }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.spout.as_ref().is_some_and(Source::is_busy)
     }
 
     fn sleep(&mut self, task: &Arc<Task>, delay: Duration) {
@@ -187,7 +280,7 @@ impl<S: Spout> SpoutInstance<S> {
 
     fn birth(&mut self) {
         let born = caught(|| {
-            let mut spout = self.prototype.clone();
+            let mut spout = self.prototype.fresh();
             spout.open(&self.context);
             spout
         });
@@ -202,13 +295,13 @@ impl<S: Spout> SpoutInstance<S> {
     }
 }
 
-impl<S: Spout> Body for SpoutInstance<S> {
+impl<S: Source> Body for SpoutInstance<S> {
     fn slice(&mut self, task: &Arc<Task>) -> Slice {
         if !self.collector.inner.unblock() {
             return Slice::Wait;
         }
         let sample = self.pace.begin(&self.collector.inner.ledger.counters);
-        self.collector.inner.ledger.fuel = self.pace.fuel;
+        self.collector.inner.ledger.fuel = self.pace.fuel.min(self.credit);
         let lost = self.spout.is_none() && !self.collector.pending.is_empty();
         if lost && self.active {
             self.birth(); // After a panic: someone has to hear what becomes of what was emitted.
@@ -219,11 +312,17 @@ impl<S: Spout> Body for SpoutInstance<S> {
         if self.spout.is_none() && self.active {
             self.birth();
         }
+        if let Some(spout) = &mut self.spout {
+            spout.poll(&mut self.collector);
+        }
         let slice = if self.active && !self.done && !self.is_asleep(task) {
             self.work(task)
         } else {
             Slice::Wait
         };
+        if let Some(spout) = &mut self.spout {
+            spout.tell();
+        }
         self.pace.end(sample, &mut self.collector.inner.ledger.counters);
         self.collector.inner.end_slice();
         self.published.publish(&self.collector.inner.ledger.counters);
@@ -236,15 +335,15 @@ impl<S: Spout> Body for SpoutInstance<S> {
     }
 
     fn is_quiet(&self) -> bool {
-        !self.active && !self.collector.inner.ledger.blocked
+        !self.active && !self.collector.inner.ledger.blocked && !self.is_busy()
     }
 
     fn is_done(&self) -> bool {
-        self.collector.pending.is_empty()
+        self.collector.pending.is_empty() && !self.is_busy()
     }
 
     fn stop(&mut self) {
-        self.user(Spout::close);
+        self.user(Source::close);
         self.spout = None;
     }
 }

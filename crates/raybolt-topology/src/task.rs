@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 
 use raybolt_core::flow::acks::FailReason;
 use raybolt_core::ids::{RequestId, RootId};
@@ -85,7 +85,11 @@ pub(crate) struct Task {
     woken: AtomicBool,
     /// Whether the body has to stop.
     ended: AtomicBool,
+    /// Who is told that a slice is wanted, if slices are not run by the pool.
+    bell: OnceLock<Bell>,
 }
+
+type Bell = Box<dyn Fn() + Send + Sync>;
 
 impl Task {
     /// A task without a body, which waits for [`Task::seat`].
@@ -101,6 +105,7 @@ impl Task {
             body: Mutex::new(None),
             woken: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            bell: OnceLock::new(),
         })
     }
 
@@ -164,8 +169,32 @@ impl Task {
     /// Asks for a slice; any thread of the pool may take it at once.
     pub(crate) fn notify(self: &Arc<Self>) {
         if self.turn.notify() == Next::Schedule {
-            self.pool.schedule(self.clone());
+            self.see_to_slice();
         }
+    }
+
+    fn see_to_slice(self: &Arc<Self>) {
+        match self.bell.get() {
+            Some(bell) => bell(),
+            None => self.pool.schedule(self.clone()),
+        }
+    }
+
+    /// Has `bell` called when a slice is wanted, instead of having the pool run one: who hears it calls
+    /// [`Task::slice_here`].
+    pub(crate) fn hang(&self, bell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.bell.set(Box::new(bell));
+    }
+
+    /// Runs a slice on this thread; one thread at a time, and not in the pool (see [`Task::hang`]).
+    pub(crate) fn slice_here<R>(self: &Arc<Self>, slice: impl FnOnce() -> R) -> R {
+        let _ = self.claim();
+        self.turn.start();
+        let result = slice();
+        if self.turn.finish(false) == Next::Schedule {
+            self.see_to_slice();
+        }
+        result
     }
 
     /// Asks for a slice on behalf of user code, which may have wanted to wait longer.
@@ -205,6 +234,13 @@ impl Task {
         self.has_mail.store(true, Ordering::Release);
         drop(mail);
         self.notify();
+    }
+
+    /// Leaves commands for the next slice, which is under way.
+    pub(crate) fn leave(&self, commands: impl IntoIterator<Item = Command>) {
+        let mut mail = self.mail.lock().expect("no thread panics while it holds mail");
+        mail.extend(commands);
+        self.has_mail.store(!mail.is_empty(), Ordering::Release);
     }
 
     /// Tells the instance that a tick is due, unless it has not obeyed the last one yet.

@@ -273,7 +273,9 @@ impl TopologyWorker {
         let mut made = MadeInstances { sinks: Vec::new(), instances: Vec::new() };
         let mut bodies = Vec::new();
         for instance in 0..self.wiring.plan.component(at).instances {
-            let own_pool = self.spec(at).blocking.then(blocking_pool);
+            let spec = self.spec(at);
+            // What runs in a worker process blocks there.
+            let own_pool = (spec.blocking && spec.processes.is_none()).then(blocking_pool);
             let pool = own_pool.clone().unwrap_or(self.pool.clone());
             let place = self.place_in_pool(at, instance);
             let task = Task::new(pool, self.shared.clone(), place);

@@ -1,4 +1,4 @@
-//! Bolts whose instances run in worker processes.
+//! Bolts and spouts whose instances run in worker processes.
 //!
 //! # Words
 //! In the topology's process a [`Proxy`] stands in place of the bolt, as the operator of an ordinary instance:
@@ -15,19 +15,37 @@
 //! 3. The answer is *replayed*: the output is emitted through the proxy's ports, anchored to the held tuples,
 //!    and then these are settled. Ticks, requests that are to be finished, and cleanup go the same way.
 //!
+//! # Protocol of spouts
+//! 1. In place of the spout stands a [`SpoutProxy`]. It asks its host for so many tuples as may be pending, in one call at a
+//!    time; that call says also what became of tuples that were emitted before.
+//! 2. The host's instance runs one slice with that credit, and answers at once. Its roots are the names of its tuples,
+//!    which the proxy gives to those that it emits in their place.
+//! 3. If there is nothing, the proxy asks no more, but has a second call wait for the *bell*: that the instance's waker or
+//!    timer asks for a slice. The bell's call fails when the worker dies.
+//! 4. When a host has died, the next question begins another one. Who would be told of the tuples of the dead one is
+//!    gone: they become nobody's, but stay pending until they are done.
+//!
 //! # Invariants
+//! - **SPOUT-1 (credit).** A host emits only what it was asked for, but for what one call of `next_tuple` emits beyond
+//!   that; it is asked only when its instance's ports have room.
+//! - **SPOUT-2 (told once, or nobody).** What became of a tuple is told to the incarnation that emitted it, or to nobody.
 //! - **PROXY-1 (settled once).** A tuple that was sent is settled by an answer that names it, or fails when
 //!   the call that carried it fails; also when the host had kept it, and begins anew.
 //! - **PROXY-2 (in order).** Answers are replayed in the order of the calls.
 //! - **PROXY-3 (bounded).** At most `CALLS_MAX` batches are away from an instance, and none is replayed while
 //!   its ports wait for room.
 
+mod away;
+mod bench;
 mod host;
 mod proxy;
+mod spout_host;
+mod spout_proxy;
 pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::catch::caught;
@@ -39,6 +57,10 @@ use crate::tuple::{Tuple, decode_batch, encode_batch};
 use wire::{Emitted, Packed};
 
 pub(crate) use proxy::Proxy;
+pub(crate) use spout_proxy::SpoutProxy;
+
+/// How long the end of an instance waits for user code in its worker.
+const CLEANUP_MAX: Duration = Duration::from_secs(5);
 
 /// Tuples that are with a host, by their names.
 pub(crate) type Open = HashMap<u64, Held>;
@@ -82,21 +104,49 @@ impl<T: Tuple> Sink<T> for Capture {
 
     fn put(&self, batch: Batch<T>) {
         let (tuples, anchors, more) = batch.into_parts();
-        let anchors = anchors.iter().map(|anchor| anchor.root).collect::<Vec<_>>();
-        let more = more.iter().map(|(at, anchor)| (*at, anchor.root)).collect::<Vec<_>>();
-        let emitted = match encode_batch(&tuples) {
-            Ok(bytes) => Ok(Emitted { stream: self.stream, tuples: Packed(bytes), anchors, more }),
-            Err(error) => {
-                let more = more.into_iter().map(|(_, root)| root);
-                let anchors = anchors.into_iter().chain(more).filter(|root| *root != 0);
-                Err(Uncaptured { message: error.to_string(), anchors: anchors.collect() })
-            }
-        };
-        self.into.0.lock().expect("no thread panics while it holds the output").push(emitted);
+        let anchors = anchors.iter().map(|anchor| anchor.root).collect();
+        let more = more.iter().map(|(at, anchor)| (*at, anchor.root)).collect();
+        let mut packed = Vec::new();
+        self.pack(&tuples, anchors, more, &mut packed);
+        self.into.0.lock().expect("no thread panics while it holds the output").append(&mut packed);
     }
 
     fn consumer(&self) -> &Arc<Task> {
         &self.task
+    }
+}
+
+impl Capture {
+    /// Makes tuples bytes. One that does not become such has no part in what becomes of the others.
+    fn pack<T: Tuple>(
+        &self,
+        tuples: &[T],
+        mut anchors: Vec<u64>,
+        mut more: Vec<(u32, u64)>,
+        into: &mut Vec<Result<Emitted, Uncaptured>>,
+    ) {
+        // Fields are the user's.
+        let encoded = caught(|| encode_batch(tuples));
+        let message = match encoded {
+            Ok(Ok(bytes)) => {
+                let (stream, tuples) = (self.stream, Packed(bytes));
+                return into.push(Ok(Emitted { stream, tuples, anchors, more }));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic,
+        };
+        if tuples.len() <= 1 {
+            anchors.extend(more.into_iter().map(|(_, root)| root));
+            anchors.retain(|root| *root != 0);
+            return into.push(Err(Uncaptured { message, anchors }));
+        }
+        let (left, right) = tuples.split_at(tuples.len() / 2);
+        let right_anchors = anchors.split_off(left.len().min(anchors.len()));
+        let middle = more.partition_point(|(at, _)| (*at as usize) < left.len());
+        let mut right_more = more.split_off(middle);
+        right_more.iter_mut().for_each(|(at, _)| *at -= left.len() as u32);
+        self.pack(left, anchors, more, into);
+        self.pack(right, right_anchors, right_more, into);
     }
 }
 
@@ -133,6 +183,33 @@ pub(crate) fn replay<T: Tuple>(
         }
         drop(after);
         sent?;
+    }
+    Ok(())
+}
+
+/// Sends what a spout emitted elsewhere: what it wants followed as the root that `begin` gives for its name there.
+pub(crate) fn replay_roots<T: Tuple>(
+    emitted: &Emitted,
+    begin: &mut dyn FnMut(u64) -> u64,
+    ledger: &mut Ledger,
+    mut send: impl FnMut(T, &mut Ledger),
+) -> Result<(), String> {
+    let decoded = caught(|| decode_batch::<T>(&emitted.tuples.0))?;
+    let tuples = decoded.map_err(|error| error.to_string())?;
+    for (position, tuple) in tuples.into_iter().enumerate() {
+        let name = emitted.anchors.get(position).copied().filter(|name| *name != 0);
+        ledger.counters.emitted += 1;
+        if let Some(name) = name {
+            ledger.begin_root(begin(name));
+        }
+        // A grouping is the user's.
+        match caught(|| send(tuple, ledger)) {
+            Ok(()) => ledger.end_root(),
+            Err(panic) => {
+                ledger.fail_root(&panic);
+                ledger.shared.record_error(ledger.place, panic);
+            }
+        }
     }
     Ok(())
 }

@@ -1,12 +1,8 @@
 //! The topology's side: an operator that has the work done elsewhere.
 
 use std::collections::VecDeque;
-use std::future::{Future, IntoFuture};
 use std::ops::Range;
-use std::pin::Pin;
-use std::sync::{Arc, Weak};
-use std::task::{Context as TaskContext, Poll, Wake, Waker};
-use std::time::Duration;
+use std::task::Waker;
 
 use raybolt_core::ids::RequestId;
 use raybolt_runtime::args::Arg;
@@ -25,18 +21,16 @@ use crate::collector::Collector;
 use crate::context::Context;
 use crate::factory::Seat;
 use crate::instance::Operator;
-use crate::processes::Open;
+use crate::processes::away::{Away, rousing};
 use crate::processes::host::{self, Host};
 use crate::processes::wire::{Answer, Ask, Packed, Place, Tuples};
-use crate::task::Task;
+use crate::processes::{CLEANUP_MAX, Open};
 use crate::tuple::encode_batch;
 
 /// How many calls an instance has under way at most, before it takes no more tuples.
 pub(super) const CALLS_MAX: usize = 4;
 /// How many tuples travel in one call at most.
 const TUPLES_MAX: usize = 512;
-/// How long the end of an instance waits for user code in its worker.
-const CLEANUP_MAX: Duration = Duration::from_secs(5);
 
 static CLASS: ActorClass = ActorClass { name: "Bolt", is_async: false, groups: &[] };
 
@@ -58,8 +52,7 @@ pub(crate) struct Proxy<B: Bolt> {
 
 /// A call that is under way.
 struct Call {
-    answer: Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>,
-    ready: Option<Result<Answer, Error>>,
+    answer: Away<Answer>,
     what: What,
     /// The tuples that it carries, if they are followed.
     names: Range<u64>,
@@ -73,17 +66,6 @@ enum What {
     Tick,
     Finish(RequestId),
     Abandon,
-}
-
-/// Notifies an instance.
-struct Rouse(Weak<Task>);
-
-impl Wake for Rouse {
-    fn wake(self: Arc<Self>) {
-        if let Some(task) = self.0.upgrade() {
-            task.notify();
-        }
-    }
 }
 
 impl<B: Bolt + Value> Proxy<B> {
@@ -109,8 +91,8 @@ impl<B: Bolt + Value> Proxy<B> {
 
     fn send(&mut self, ask: Ask, what: What, names: Range<u64>, unfollowed: u64) {
         let Some(answer) = self.call(ask) else { return };
-        let answer = answer.into_future();
-        self.calls.push_back(Call { answer, ready: None, what, names, unfollowed });
+        let answer = Away::new(answer);
+        self.calls.push_back(Call { answer, what, names, unfollowed });
         if self.calls.len() == 1 && self.look() {
             // It has failed at once; whoever made it goes on first.
             self.waker.iter().for_each(Waker::wake_by_ref);
@@ -119,14 +101,10 @@ impl<B: Bolt + Value> Proxy<B> {
 
     /// Whether the oldest call has its answer; if not, the instance will be notified when it has.
     fn look(&mut self) -> bool {
-        let (Some(call), Some(waker)) = (self.calls.front_mut(), &self.waker) else { return false };
-        if call.ready.is_none()
-            && let Poll::Ready(answer) =
-                call.answer.as_mut().poll(&mut TaskContext::from_waker(waker))
-        {
-            call.ready = Some(answer);
+        match (self.calls.front_mut(), &self.waker) {
+            (Some(call), Some(waker)) => call.answer.look(waker),
+            _ => false,
         }
-        call.ready.is_some()
     }
 
     /// What the host did becomes what the instance did.
@@ -258,7 +236,7 @@ impl<B: Bolt + Value> Operator for Proxy<B> {
     }
 
     fn prepare(&mut self, context: &Context) {
-        self.waker = Some(Waker::from(Arc::new(Rouse(context.waker().0))));
+        self.waker = Some(rousing(context.waker().0));
         self.place.topology = context.topology().to_owned();
         self.place.component = context.component().to_owned();
         self.place.instance = context.instance();
@@ -300,7 +278,7 @@ impl<B: Bolt + Value> Operator for Proxy<B> {
         while !collector.ledger.blocked && self.look() {
             let Some(mut call) = self.calls.pop_front() else { break };
             self.ticking &= call.what != What::Tick;
-            match call.ready.take() {
+            match call.answer.take() {
                 Some(Ok(answer)) => self.answered(&call, answer, collector),
                 Some(Err(error)) => self.failed(&call, &error, collector),
                 None => {}

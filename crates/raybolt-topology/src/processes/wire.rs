@@ -57,6 +57,52 @@ pub(crate) struct Answer {
     pub(crate) request_failure: Option<String>,
 }
 
+/// What the host of a spout is to do.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) enum SpoutAsk {
+    /// A slice.
+    Next(Wanted),
+    Close,
+}
+
+/// What is wanted of a slice, and what it is to know.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    /// How many tuples it may emit.
+    pub(crate) credit: u32,
+    /// Whether the topology is active.
+    pub(crate) active: bool,
+    /// Tuples whose trees are done, by their names.
+    pub(crate) acked: Vec<u64>,
+    /// Tuples whose trees failed, and why.
+    pub(crate) failed: Vec<(u64, String)>,
+}
+
+/// What the host of a spout has done in a slice.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SpoutAnswer {
+    /// Another number than before: the host has begun anew.
+    pub(crate) incarnation: u64,
+    pub(crate) emitted: Vec<Emitted>,
+    /// How often it was asked for tuples.
+    pub(crate) executed: u64,
+    pub(crate) panics: u64,
+    /// Errors to be recorded.
+    pub(crate) errors: Vec<String>,
+    pub(crate) rest: Rest,
+}
+
+/// What is to be had from a spout.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Rest {
+    /// Perhaps more, at once.
+    More,
+    /// Nothing, until the host says so, or it is told what became of a tuple.
+    Nothing,
+    /// Nothing but replays.
+    Exhausted,
+}
+
 /// A batch that was emitted.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Emitted {

@@ -1,0 +1,119 @@
+//! What tests of topologies over processes have in common: ways to see and to stop what happens in a worker.
+#![allow(dead_code, missing_docs, reason = "each test binary uses a part")]
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use raybolt::topology::{Bolt, BoltError, Collector};
+use serde::{Deserialize, Serialize};
+
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// A file into which the spouts of a test write lines.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Diary(pub PathBuf);
+
+impl Diary {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("rb-{}-{name}", std::process::id()));
+        std::fs::write(&path, "").unwrap();
+        Diary(path)
+    }
+
+    pub fn note(&self, line: &str) {
+        let mut file = std::fs::OpenOptions::new().append(true).open(&self.0).unwrap();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.0).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub fn count(&self, wanted: &str) -> usize {
+        self.lines().iter().filter(|line| line.starts_with(wanted)).count()
+    }
+
+    /// Waits until so many lines begin so.
+    pub fn wait_for(&self, wanted: &str, count: usize) {
+        let begun = std::time::Instant::now();
+        while self.count(wanted) < count {
+            assert!(
+                begun.elapsed() < LONG,
+                "`{wanted}` is not {count} times in {:?}",
+                self.lines()
+            );
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Where someone in a worker waits until the test lets it go on: it connects, says its process and reads to the end.
+pub struct Gate(UnixListener, pub Diary);
+
+impl Gate {
+    pub fn new(name: &str) -> Self {
+        let path = Diary::new(name);
+        std::fs::remove_file(&path.0).unwrap();
+        Gate(UnixListener::bind(&path.0).unwrap(), path)
+    }
+
+    /// Waits until someone is in the gate, who goes on when what is returned is dropped.
+    pub fn entered(&self) -> (u32, UnixStream) {
+        let (mut stream, _) = self.0.accept().unwrap();
+        let mut process = [0; 4];
+        stream.read_exact(&mut process).unwrap();
+        (u32::from_le_bytes(process), stream)
+    }
+
+    /// Whoever comes from now on passes.
+    pub fn open(self) {
+        std::fs::remove_file(&self.1.0).unwrap();
+    }
+}
+
+pub fn pass(gate: &Diary) {
+    if let Ok(mut stream) = UnixStream::connect(&gate.0) {
+        stream.write_all(&std::process::id().to_le_bytes()).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
+pub fn kill(process: u32) {
+    let victim = rustix::process::Pid::from_raw(process as i32).unwrap();
+    rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
+}
+
+/// Time in which a spout that is not held back would have gone on: calls and answers of its worker.
+pub fn meanwhile() {
+    for number in 0..500 {
+        assert_eq!(raybolt::get(&twice::remote(number)).unwrap(), 2 * number);
+    }
+}
+
+#[raybolt::remote]
+pub fn twice(number: u64) -> u64 {
+    2 * number
+}
+
+/// Keeps what it gets where the test can see it.
+#[derive(Clone)]
+pub struct Keep<T>(Sender<T>);
+
+impl<T: raybolt::topology::Tuple> Bolt for Keep<T> {
+    type In = T;
+    type Out = ();
+
+    fn execute(&mut self, tuple: T, _: &mut Collector<()>) -> Result<(), BoltError> {
+        let _ = self.0.send(tuple);
+        Ok(())
+    }
+}
+
+pub fn keep<T>() -> (Keep<T>, Receiver<T>) {
+    let (sender, receiver) = channel();
+    (Keep(sender), receiver)
+}
