@@ -26,6 +26,15 @@ impl Refused {
     }
 
     #[cold]
+    fn left_out(field: &str) -> Self {
+        let cause = format!(
+            "its field `{field}` is left out, as `#[serde(skip_serializing_if)]` does: values travel without \
+             the names of their fields, so that the next field would be read in its place; take the attribute off"
+        );
+        Refused(cause.into())
+    }
+
+    #[cold]
     fn unknown_length(of: &str) -> Self {
         let cause = format!(
             "it contains a {of} of unknown length, as `#[serde(flatten)]` makes one; \
@@ -277,6 +286,11 @@ macro_rules! named_fields {
                 value: &T,
             ) -> Result<(), Refused> {
                 value.serialize(&mut **self)
+            }
+
+            #[inline]
+            fn skip_field(&mut self, field: &'static str) -> Result<(), Refused> {
+                Err(Refused::left_out(field))
             }
 
             #[inline]

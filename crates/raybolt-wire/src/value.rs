@@ -7,7 +7,8 @@
 //! become bytes.
 //!
 //! # Invariants
-//! - **VAL-1 (same verdict).** [`check`] accepts a value if and only if [`encode`] does.
+//! - **VAL-1 (same verdict).** [`check`] accepts a value if and only if [`encode`] does. [`append`] is for values that
+//!   were checked: the encoder itself does not see a field that is left out.
 //! - **VAL-2 (whole or nothing).** [`decode`] consumes all bytes it is given; bytes that are left
 //!   over are an error, for they mean that sender and receiver disagree about the type.
 //! - **VAL-3 (no panic, no blind allocation).** Whatever the bytes are, [`decode`] answers with a
@@ -16,7 +17,8 @@
 //! # Not promised
 //! The bytes do not describe themselves: both sides have to name the same type. Types that ask their
 //! format what comes next (`#[serde(flatten)]`, `untagged` and internally tagged enums) are therefore
-//! refused where we can see it: by [`encode`] if the length is unknown, else by [`decode`]. A
+//! refused where we can see it: by [`encode`] if the length is unknown, else by [`decode`]. So are fields
+//! left out by `skip_serializing_if`; one with `skip_serializing` and without `skip_deserializing` cannot be seen. A
 //! recursive type is decoded recursively, and a list of values that have no bytes is as long as its
 //! length claims; only peers that proved who they are get that far.
 
@@ -40,6 +42,9 @@ use crate::size;
 /// fn takes_values(_: impl raybolt_wire::Value) {}
 /// takes_values(Order { id: 1, lines: vec!["tea".into()] });
 /// ```
+///
+/// Its bytes do not say which field is which: serde's `skip_serializing_if`, `flatten`, and enums that are `untagged` or tagged
+/// within do not travel, and the error says so.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be passed to or returned from a task",
     label = "not a value that can travel",
@@ -98,12 +103,13 @@ pub fn check<T: Serialize + ?Sized>(value: &T) -> Result<usize, EncodeError> {
 
 /// The bytes of `value`.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
+    check(value)?;
     let mut bytes = Vec::new();
     append(value, &mut bytes)?;
     Ok(bytes)
 }
 
-/// Appends the bytes of `value` to `buffer`, which is as it was if that fails, or panics.
+/// Appends the bytes of `value`, which [`check`] has accepted, to `buffer`, which is as it was if that fails, or panics.
 pub fn append<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
     /// What postcard writes to, while the buffer stays where it is.
     struct Tail<'a> {
@@ -231,6 +237,29 @@ mod tests {
         let text = check(&flat).unwrap_err().to_string();
         assert!(text.contains("`#[serde(flatten)]`"), "{text}");
         assert_eq!(encode(&flat).unwrap_err().to_string(), text);
+    }
+
+    #[test]
+    fn a_field_that_is_left_out_is_refused_by_both() {
+        #[derive(Serialize)]
+        struct Sparse {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            first: Option<u8>,
+            second: Vec<u8>,
+        }
+        #[derive(Serialize)]
+        enum Either {
+            Sparse {
+                #[serde(skip_serializing_if = "Option::is_none")]
+                first: Option<u8>,
+            },
+        }
+        let sparse = Sparse { first: None, second: vec![9] };
+        let text = check(&sparse).unwrap_err().to_string();
+        assert!(text.contains("its field `first` is left out"), "{text}");
+        assert_eq!(encode(&sparse).unwrap_err().to_string(), text);
+        assert!(check(&Either::Sparse { first: None }).is_err());
+        assert!(check(&Either::Sparse { first: Some(1) }).is_ok());
     }
 
     #[test]

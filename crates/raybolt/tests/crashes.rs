@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
 use std::io::BufRead;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,64 @@ fn environment_of_a_child() -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The sockets of this process, of which its link is one.
+fn sockets() -> Vec<i32> {
+    let is_socket = |fd: &i32| {
+        let target = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+        target.is_ok_and(|path| path.to_string_lossy().starts_with("socket:"))
+    };
+    (3..1024).filter(is_socket).collect()
+}
+
+#[remote]
+fn closes_descriptors() {
+    for fd in 3..1024 {
+        // SAFETY: none; this is what the case is about.
+        unsafe { rustix::io::close(fd) };
+    }
+}
+
+#[remote]
+fn writes_into_sockets() -> usize {
+    let sockets = sockets();
+    for fd in &sockets {
+        // SAFETY: it is open; whose it is, is what the case is about.
+        let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(*fd) };
+        let _ = rustix::io::write(socket, &[0xff; 64]);
+    }
+    sockets.len()
+}
+
+#[remote]
+fn begins_a_session() -> String {
+    raybolt::init().map(drop).unwrap_err().to_string()
+}
+
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+struct Sparse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<u8>,
+    second: Vec<u8>,
+}
+
+#[remote]
+fn takes_what_is_sparse(it: Sparse) -> (Option<u8>, Vec<u8>) {
+    (it.first, it.second)
+}
+
+struct Exits;
+
+#[remote]
+impl Exits {
+    pub fn new() -> Self {
+        Exits
+    }
+
+    pub fn exits(&mut self) -> u64 {
+        std::process::exit(3)
+    }
+}
+
 type Case = (&'static str, fn());
 
 const CASES: &[Case] = &[
@@ -143,6 +202,12 @@ const CASES: &[Case] = &[
     ("a driver that is killed in mid-call", a_killed_driver),
     ("what workers print has their names before it", what_workers_print),
     ("what a worker starts is no worker", what_a_worker_starts),
+    ("a task that closes its worker's descriptors", a_broken_link),
+    ("a task that writes into its worker's link", a_garbled_link),
+    ("an actor that ends its worker", an_actor_that_exits),
+    ("a session within a session", a_session_within),
+    ("an argument that would be read as another", an_ambiguous_argument),
+    ("a driver that is interrupted at a terminal", an_interrupted_driver),
     ("a worker that never starts", never_starts),
     ("a worker that ends before it starts", ends_at_once),
 ];
@@ -202,7 +267,7 @@ fn an_abort() {
             "killed by signal 6 (SIGABRT)",
             "while it ran `aborts`",
             "| about to abort",
-            "attempt 2",
+            "was sent to a worker 2 times",
         ],
     );
     assert!(error.is_worker_died());
@@ -234,7 +299,10 @@ fn a_kill() {
     // With all the retries that a task has if nobody says otherwise.
     assert_told(
         get(kills_itself::remote()),
-        &["`kills_itself` is gone: it was killed by signal 9 (SIGKILL)", "attempt 4"],
+        &[
+            "`kills_itself` is gone: it was killed by signal 9 (SIGKILL)",
+            "was sent to a worker 4 times",
+        ],
     );
 }
 
@@ -343,6 +411,70 @@ fn a_killed_driver() {
             assert!(Instant::now() < until, "{what}: {worker} or {directory:?} is left");
             std::thread::yield_now();
         }
+    }
+}
+
+fn a_broken_link() {
+    assert_told(
+        get(closes_descriptors::options().max_retries(0).remote()),
+        &[
+            "`closes_descriptors` is gone: its link closed",
+            "close file descriptors",
+            "while it ran `closes_descriptors`",
+        ],
+    );
+}
+
+fn a_garbled_link() {
+    assert_told(
+        get(writes_into_sockets::options().max_retries(0).remote()),
+        &[
+            "`writes_into_sockets` is gone: it was killed, since its link brought bytes that are no messages",
+        ],
+    );
+}
+
+fn an_actor_that_exits() {
+    let actor = Exits::remote();
+    assert_told(
+        get(actor.exits()),
+        &[
+            "actor `Exits` is gone: its worker died: it exited with code 3 while it ran `Exits::exits`",
+        ],
+    );
+}
+
+fn a_session_within() {
+    let before = get(own_pid::remote()).unwrap();
+    let text = get(begins_a_session::options().max_retries(0).remote()).unwrap();
+    assert!(text.contains("runs here already"), "{text}");
+    assert_eq!(get(own_pid::remote()).unwrap(), before);
+}
+
+fn an_ambiguous_argument() {
+    let sparse = Sparse { first: None, second: vec![9] };
+    assert_told(
+        get(takes_what_is_sparse::remote(sparse.clone())),
+        &["its field `first` is left out"],
+    );
+    let whole = Sparse { first: Some(1), ..sparse };
+    assert_eq!(get(takes_what_is_sparse::remote(whole)).unwrap(), (Some(1), vec![9]));
+}
+
+fn an_interrupted_driver() {
+    let mut driver = Command::new(std::env::current_exe().unwrap());
+    driver.env(PART, "idle").stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    let mut driver = driver.spawn().unwrap();
+    let mut lines = std::io::BufReader::new(driver.stdout.take().unwrap()).lines();
+    let worker: u32 = lines.next().unwrap().unwrap().parse().unwrap();
+    let directory = std::path::PathBuf::from(lines.next().unwrap().unwrap());
+    let group = rustix::process::Pid::from_child(&driver);
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    driver.wait().unwrap();
+    let until = Instant::now() + LONG;
+    while is_alive(worker) || directory.exists() {
+        assert!(Instant::now() < until, "{worker} or {directory:?} is left");
+        std::thread::yield_now();
     }
 }
 

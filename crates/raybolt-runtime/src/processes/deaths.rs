@@ -32,6 +32,9 @@ use crate::processes::monitor::Running;
 use crate::processes::node::{Lent, Workers};
 use crate::session::{Place, Session};
 
+/// How often a task is sent to a worker before each death costs it a retry, wherever it stood: workers that die
+/// unobserved must not make it run for ever.
+const FREE_ATTEMPTS_MAX: Attempt = 50;
 /// How many tasks a message names.
 const NAMED_MAX: usize = 5;
 
@@ -109,7 +112,7 @@ impl Workers {
             self.fail(session, fallen, &because);
         }
         cancel_orphans(session, borrowed);
-        self.actors_lost(&worker, &format!("its worker is gone: {because}"));
+        self.actors_lost(&worker, |ran| format!("its worker died: {}", death.because(ran)));
         was_given
     }
 
@@ -183,7 +186,10 @@ impl Workers {
         let because = match fate {
             Fate::Answered => format!("`{name}` had ended, but its result was lost: {because}"),
             Fate::Ran | Fate::Waited if attempt > 0 => {
-                format!("{because}\n  (that was attempt {} of `{name}`)", attempt + 1)
+                let times = attempt + 1;
+                format!(
+                    "{because}\n  (`{name}` was sent to a worker {times} times; those where it had not begun are no retries)"
+                )
             }
             Fate::Ran | Fate::Waited => because.to_owned(),
         };
@@ -257,6 +263,7 @@ impl Hub {
         let is_culprit = doom.map(|doom| doom.culprit == task);
         let pays = match (fate, is_culprit) {
             (_, Some(true)) => true,
+            _ if attempt >= FREE_ATTEMPTS_MAX => true,
             (Fate::Ran, None) => true,
             // It may have had effects: it runs again only if it might have to anyway.
             (Fate::Answered, _) => self.owner.retries_left(task) == Some(0),

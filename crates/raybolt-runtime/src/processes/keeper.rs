@@ -91,8 +91,8 @@ pub(crate) struct Settings {
 pub(crate) enum Order {
     /// A process came through the door as this worker.
     Welcome(ProcessId, u32, UnixStream),
-    /// A worker's link has ended: so will it.
-    LinkEnded(ProcessId),
+    /// A worker's link has ended: so will it. If it brought bytes that are no messages, what is wrong with them.
+    LinkEnded(ProcessId, Option<String>),
     /// A worker is to be killed if it runs the culprit.
     KillIfRunning(ProcessId, Doom),
     /// Tasks lie at workers: keep an eye on memory until none does.
@@ -162,6 +162,36 @@ struct Member {
     was_late: bool,
     /// Why we killed it.
     doom: Option<Doom>,
+    /// Its link is of no more use.
+    unlinked: Option<Unlinked>,
+}
+
+/// How a link ended before its worker did.
+enum Unlinked {
+    /// It closed: most often since the worker dies.
+    Closed,
+    /// It closed, and the worker ran on until we killed it.
+    Alive,
+    /// It brought bytes that are no messages, for this reason.
+    Garbled(String),
+}
+
+impl Unlinked {
+    /// How the worker ended, if this is why.
+    fn words(&self) -> Option<String> {
+        match self {
+            Unlinked::Closed => None,
+            Unlinked::Alive => {
+                let text = "its link closed, and it was killed since it ran on (does code in it close file descriptors \
+                     that are not its own?)";
+                Some(text.into())
+            }
+            Unlinked::Garbled(because) => Some(format!(
+                "it was killed, since its link brought bytes that are no messages ({because}; does code in it write \
+                 to file descriptors that are not its own?)"
+            )),
+        }
+    }
 }
 
 impl Keeper {
@@ -333,14 +363,16 @@ impl Keeping {
             kill_at,
             was_late: false,
             doom: None,
+            unlinked: None,
         })
     }
 
     fn obey(&mut self, order: Order) {
         match order {
             Order::Welcome(process, pid, stream) => self.welcome(process, pid, stream),
-            Order::LinkEnded(process) => {
+            Order::LinkEnded(process, garbled) => {
                 if let Some(member) = self.members.get_mut(&process) {
+                    member.unlinked = Some(garbled.map_or(Unlinked::Closed, Unlinked::Garbled));
                     let latest = Instant::now() + AFTER_LINK;
                     member.kill_at = Some(member.kill_at.map_or(latest, |at| at.min(latest)));
                 }
@@ -418,7 +450,8 @@ impl Keeping {
         let member = self.members.get_mut(&process);
         let member = member.filter(|member| !member.is_serving && member.spawned.pid() == pid);
         let Some(member) = member.filter(|_| !ends) else { return }; // KEEP-2: hangs up.
-        let joined = Link::new(stream, self.workers.poll.clone(), process.0)
+        // Whoever reads it finds out that it is closed.
+        let joined = Link::new(stream, self.workers.poll.clone(), process.0, || {})
             .and_then(|link| self.workers.joined(&session, process, &member.kind, link));
         match joined {
             Ok(()) => {
@@ -443,10 +476,16 @@ impl Keeping {
         self.desk.poll.remove(&member.spawned);
         self.door.forget(member.spawned.pid());
         let last_lines = self.logs.last_lines(process);
-        let (lived, how) = (member.since.elapsed(), words(status));
+        let how = member.unlinked.as_ref().and_then(Unlinked::words);
+        let how = how.unwrap_or_else(|| words(status));
+        let lived = member.since.elapsed();
         let was_given = match self.session.upgrade() {
             Some(session) if member.is_serving => {
-                let running = member.spawned.blackbox.as_ref().map(BlackBox::running);
+                // What it takes for answered was not, if nobody can read its answers.
+                let blackbox = member.spawned.blackbox.as_ref();
+                let blackbox =
+                    blackbox.filter(|_| !matches!(member.unlinked, Some(Unlinked::Garbled(_))));
+                let running = blackbox.map(BlackBox::running);
                 let death = Death {
                     process,
                     how: how.clone(),
@@ -497,6 +536,9 @@ impl Keeping {
                 // Its end is told by its pidfd: there is nothing more to wake up for.
                 member.kill_at = None;
                 member.was_late = true;
+                if matches!(member.unlinked, Some(Unlinked::Closed)) {
+                    member.unlinked = Some(Unlinked::Alive);
+                }
             }
         }
     }

@@ -22,14 +22,21 @@ pub(crate) struct Link {
     wire: UnixLink,
     poll: Arc<Poll>,
     token: u64,
+    /// What this process does when it can send no more: a worker ends.
+    if_closed: fn(),
 }
 
 impl Link {
     /// A link over a socket whose handshake is over. It is read once it [starts](Link::start).
-    pub(crate) fn new(stream: UnixStream, poll: Arc<Poll>, token: u64) -> io::Result<Self> {
+    pub(crate) fn new(
+        stream: UnixStream,
+        poll: Arc<Poll>,
+        token: u64,
+        if_closed: fn(),
+    ) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let limits = Limits { frame_bytes_max: FRAME_MAX, outbox_bytes_max: OUTBOX_MAX };
-        Ok(Link { wire: UnixLink::over(stream, limits), poll, token })
+        Ok(Link { wire: UnixLink::over(stream, limits), poll, token, if_closed })
     }
 
     /// From now on the link is polled under its token.
@@ -61,15 +68,15 @@ impl Link {
 
     /// Sends what was appended, as far as the other side takes it; the rest goes when it does.
     pub(crate) fn flush(&self) {
-        // One that is closed is found out by whoever reads it.
-        let (Sent::All | Sent::Stuck | Sent::Closed) = self.wire.flush(&|room| self.watch(room));
+        if self.wire.flush(&|room| self.watch(room)) == Sent::Closed {
+            (self.if_closed)();
+        }
     }
 
     /// Acts on what the poll says; hands out the frames that have arrived.
     pub(crate) fn ready(&self, ready: Ready, each: &mut dyn FnMut(&[u8])) -> Result<(), Broken> {
-        if ready.is_writable {
-            let (Sent::All | Sent::Stuck | Sent::Closed) =
-                self.wire.resume(&|room| self.watch(room));
+        if ready.is_writable && self.wire.resume(&|room| self.watch(room)) == Sent::Closed {
+            (self.if_closed)();
         }
         if ready.is_readable {
             // What is left is there at the next poll.

@@ -16,6 +16,7 @@ use raybolt_core::calls::owner::{ActorKey, Attempt, ClassId, Retry, TaskKey};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
 use raybolt_store::{Store, Ticket};
+use raybolt_wire::link::Broken;
 use raybolt_wire::work::{self, NotAppended, Outcome, Run, ToDriver, ToWorker};
 use slotmap::{Key, KeyData, SecondaryMap};
 
@@ -99,6 +100,8 @@ struct Batch {
     /// Actors whose calls were answered.
     actors: Vec<Arc<Remote>>,
     over: Vec<Over>,
+    /// What is wrong with a frame that is no message.
+    garbled: Option<String>,
 }
 
 /// An actor has ended.
@@ -412,10 +415,14 @@ impl Workers {
     }
 
     /// The actors of a lost worker begin anew elsewhere, or fail.
-    pub(crate) fn actors_lost(&self, worker: &Arc<Worker>, because: &str) {
+    pub(crate) fn actors_lost(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        because: impl Fn(&[String]) -> String,
+    ) {
         let actors = std::mem::take(&mut *worker.actors());
         for actor in actors.into_values() {
-            actor.lost(worker, because);
+            actor.lost(worker, &because);
         }
     }
 
@@ -426,7 +433,13 @@ impl Workers {
         frame: &[u8],
         batch: &mut Batch,
     ) {
-        let Ok((message, body)) = work::read::<ToDriver>(frame) else { return };
+        let (message, body) = match work::read::<ToDriver>(frame) {
+            Ok(read) => read,
+            Err(error) => {
+                batch.garbled = Some(error.to_string());
+                return;
+            }
+        };
         match message {
             ToDriver::Finished { task, attempt, outcome, refs } => {
                 let task = TaskKey::from(KeyData::from_ffi(task));
@@ -521,7 +534,7 @@ impl Workers {
     /// Tells the machines what has ended, and sends what there is room for now.
     fn conclude(self: &Arc<Self>, session: &Arc<Session>, batch: Batch) {
         let now_us = self.now_us();
-        let Batch { ended, leases, actors, over } = batch;
+        let Batch { ended, leases, actors, over, garbled: _ } = batch;
         if ended.is_empty() && over.is_empty() {
             return;
         }
@@ -575,9 +588,13 @@ impl Source for Arc<Workers> {
             let process = ProcessId(ready.token);
             let Some(worker) = self.all().get(&process).cloned() else { return };
             let mut each = |frame: &[u8]| self.arrived(session, &worker, frame, &mut batch);
-            if worker.link.ready(ready, &mut each).is_err() {
+            let read = worker.link.ready(ready, &mut each);
+            let garbled = batch.garbled.take();
+            if read.is_err() || garbled.is_some() {
+                let too_long = read.err().filter(|broken| matches!(broken, Broken::TooLong(_)));
                 worker.link.end();
-                self.keeper_order(Order::LinkEnded(process));
+                let garbled = garbled.or(too_long.map(|broken| broken.to_string()));
+                self.keeper_order(Order::LinkEnded(process, garbled));
             }
         };
         leader::gathering(|| self.poll.look_and_wait(timeout, ready));

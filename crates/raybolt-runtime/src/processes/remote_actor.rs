@@ -292,7 +292,7 @@ impl Remote {
             }
         }
         if worker.is_lost() {
-            self.lost(worker, "its worker is gone"); // It may have been too early for us to be told.
+            self.lost(worker, |_| "its worker died".into()); // It may have been too early for us to be told.
         }
         true
     }
@@ -325,12 +325,19 @@ impl Remote {
     }
 
     /// Its worker is lost.
-    pub(crate) fn lost(self: &Arc<Self>, worker: &Arc<Worker>, because: &str) {
+    pub(crate) fn lost(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        because: impl Fn(&[String]) -> String,
+    ) {
         let mut core = self.lock();
         if !core.worker.as_ref().is_some_and(|home| Arc::ptr_eq(home, worker)) {
             return;
         }
         let incarnation = core.calls.incarnation();
+        let ran: Vec<_> =
+            core.calls.sent().take(1).map(|(_, made)| made.call.name().to_owned()).collect();
+        let because = &because(&ran);
         let Some(lost) = core.calls.lost(incarnation) else { return };
         if !lost.restarts {
             return self.over(core, lost.failed, because);

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -38,11 +38,14 @@ use crate::processes::link::{FRAME_MAX, Link};
 use crate::processes::outlet::{Outlet, Outlets};
 use crate::processes::parcel::{self, Packed};
 use crate::processes::poll::Poll;
+use crate::processes::start::Invitation;
 use crate::processes::upstream::{Loan, Upstream};
 use crate::session::{Place, Session};
 
 /// How long an answer may wait for others to travel with.
 pub(crate) const LINGER: Duration = Duration::from_micros(100);
+/// How long a worker waits for its driver to kill it.
+const KILL_TIME: Duration = Duration::from_secs(5);
 
 /// A task as its shell gets it.
 pub(crate) struct Incoming<'a> {
@@ -78,8 +81,6 @@ pub(crate) struct Serving {
     session: OnceLock<Arc<Session>>,
     /// Of the next message.
     loan: Mutex<Option<Loan>>,
-    /// The session's directory.
-    dir: PathBuf,
     /// Where it is written down what runs.
     blackbox: Option<Arc<BlackBox>>,
     /// How many threads run tasks, or wait in one.
@@ -183,22 +184,20 @@ impl Reply {
 }
 
 /// What a worker is.
-pub(crate) struct Serve<'a> {
+pub(crate) struct Serve {
     /// Its number.
     pub(crate) process: u64,
     /// How many threads run tasks.
     pub(crate) threads: usize,
-    /// The session's directory.
-    pub(crate) dir: &'a Path,
     /// Where it is written down what runs.
     pub(crate) blackbox: Option<Arc<BlackBox>>,
 }
 
 /// Serves the driver behind `stream`; the process ends when the driver says so or goes away.
-pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Infallible> {
+pub(crate) fn serve(stream: UnixStream, what: &Serve) -> std::io::Result<Infallible> {
     let poll = Arc::new(Poll::new()?);
     let serving = Arc::new(Serving {
-        link: Link::new(stream, poll.clone(), 0)?,
+        link: Link::new(stream, poll.clone(), 0, orphaned)?,
         poll,
         slots: Mutex::default(),
         outlets: Outlets::default(),
@@ -208,7 +207,6 @@ pub(crate) fn serve(stream: UnixStream, what: &Serve<'_>) -> std::io::Result<Inf
         start: Instant::now(),
         session: OnceLock::new(),
         loan: Mutex::default(),
-        dir: what.dir.to_owned(),
         blackbox: what.blackbox.clone(),
         running: AtomicUsize::new(0),
         is_ending: AtomicBool::new(false),
@@ -234,7 +232,7 @@ impl Source for Arc<Serving> {
         let ((), actors) = hosted::collecting(|| {
             let ready = |ready| {
                 if self.link.ready(ready, &mut |frame| self.arrived(frame, &mut idle)).is_err() {
-                    self.orphaned();
+                    orphaned();
                 }
             };
             leader::gathering(|| self.poll.look_and_wait(timeout, ready));
@@ -372,14 +370,6 @@ impl Serving {
         }
     }
 
-    /// The driver is gone without a word. Nobody wants what runs here, and it may never end: we do, and
-    /// leave nothing behind.
-    fn orphaned(&self) -> ! {
-        crate::session_dir::remove_stale(&self.dir);
-        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
-        std::process::abort() // Not reached: nobody survives that signal.
-    }
-
     /// The lock order is slots, then a slot's queue.
     fn slots(&self) -> MutexGuard<'_, HashMap<u64, Arc<Slot>>> {
         self.slots.lock().expect("no thread panics with this lock")
@@ -407,6 +397,18 @@ impl Serving {
         self.end_if_idle();
         result
     }
+}
+
+/// The link to the driver has ended without a word. Nobody wants what runs here, and it may never end: we do,
+/// at once, so that what was not answered stays in the black box.
+fn orphaned() {
+    if let Some(Invitation { session, .. }) = Invitation::of_this_process()
+        && !crate::session_dir::remove_stale(&session)
+    {
+        // The driver lives, sees that the link has ended, kills us, and says why.
+        std::thread::sleep(KILL_TIME);
+    }
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
 }
 
 impl Slot {

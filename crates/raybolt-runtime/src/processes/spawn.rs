@@ -51,6 +51,9 @@ impl Spawned {
         command.args(arguments);
         command.envs(start.variables.iter().map(|(name, value)| (name, value)));
         command.env(WORKER, invitation.to_string());
+        // What a terminal says to its foreground (Ctrl-C) is the driver's to heed; workers end with it, and
+        // tidy up.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let pidfd = Pid::from_raw(child.id().cast_signed())

@@ -172,8 +172,7 @@ pub(crate) fn serve(invitation: &Invitation) -> ! {
     let blackbox = blackbox.and_then(|descriptor| {
         BlackBox::open(Path::new(&format!("/proc/{driver}/fd/{descriptor}"))).ok()
     });
-    let served =
-        serve::serve(stream, &Serve { process: process.0, threads: *threads, dir, blackbox });
+    let served = serve::serve(stream, &Serve { process: process.0, threads: *threads, blackbox });
     let Err(error) = served;
     farewell(&error.to_string())
 }

@@ -1,6 +1,7 @@
 //! How a session is built: what a program may say, and what the machine and the environment say otherwise.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use raybolt_core::calls::kinds::{self, Devices};
@@ -159,6 +160,10 @@ impl Builder {
     pub fn start(self) -> Result<SessionGuard> {
         let keeps_timeline = self.timeline.unwrap_or_else(|| is_set("RAYBOLT_TIMELINE"));
         if let Some(invitation) = Invitation::of_this_process() {
+            static SERVES: AtomicBool = AtomicBool::new(false);
+            if SERVES.swap(true, Ordering::SeqCst) {
+                return Err(Error::new(Kind::AlreadyInitialized)); // Code that runs in this worker asks.
+            }
             timeline::start(keeps_timeline);
             start::serve(&invitation);
         }
