@@ -325,6 +325,10 @@ pub trait AnyObject: Send + Sync {
     fn pack(&self, out: &mut Vec<u8>) -> Result<()>;
     /// The value, or its error, has come from another process; false if one is there already.
     fn arrived(&self, value: Result<Arc<Encoded>>) -> bool;
+    /// Gives the value, or its error, to another handle to the same object; false if none is there.
+    fn share(&self, _other: Arc<dyn AnyObject>) -> bool {
+        false
+    }
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     /// Where items go, if it is a stream.
     fn inlet(self: Arc<Self>) -> Option<Arc<dyn Inlet>> {
@@ -336,6 +340,8 @@ pub trait AnyObject: Send + Sync {
 pub(crate) trait Stored: Send + Sync + Sized + 'static {
     fn pack(&self, out: &mut Vec<u8>) -> Result<()>;
     fn decode(encoded: &Arc<Encoded>) -> Result<Lazy<Self>>;
+    /// The same once more.
+    fn again(value: &Lazy<Self>) -> Lazy<Self>;
 }
 
 impl<T: Value> Stored for T {
@@ -349,6 +355,13 @@ impl<T: Value> Stored for T {
             return Ok(Lazy::Encoded(encoded.clone()));
         }
         encoded.decode().map(Lazy::Here)
+    }
+
+    fn again(value: &Lazy<T>) -> Lazy<T> {
+        match value {
+            Lazy::Here(value) => Lazy::Here(value.clone()),
+            Lazy::Encoded(encoded) => Lazy::Encoded(encoded.clone()),
+        }
     }
 }
 
@@ -390,6 +403,14 @@ impl<T: Stored> AnyObject for Object<T> {
 
     fn arrived(&self, value: Result<Arc<Encoded>>) -> bool {
         !self.slot.is_set() && self.slot.set(value.and_then(|value| T::decode(&value))).is_ok()
+    }
+
+    fn share(&self, other: Arc<dyn AnyObject>) -> bool {
+        let Ok(other) = other.into_any().downcast::<Self>() else { return false };
+        let Some(result) = self.slot.get() else { return false };
+        // It may have come there meanwhile.
+        drop(other.slot.set(result.as_ref().map(T::again).map_err(Clone::clone)));
+        true
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -6,10 +6,13 @@
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use raybolt::{Array, Builder, LogLevel, ObjectRef, Result, StoreReport, get, memory, put, remote};
+use raybolt::{
+    Array, Builder, Error, LogLevel, ObjectRef, Result, StoreReport, get, memory, put, remote,
+};
 
 const MIB: usize = 1 << 20;
 /// Tells this program that it is the one whose disk is full.
@@ -23,6 +26,7 @@ const CASES: &[Case] = &[
     ("what does not fit is an error that names both sizes", too_large),
     ("large arguments, results and parts of values", large_values),
     ("plain vectors, text and bytes travel as they lie", plain_runs),
+    ("what a worker has is not sent to it again", had_already),
     ("a million objects leave nothing behind", a_million),
 ];
 
@@ -207,6 +211,59 @@ fn plain_runs() -> Result<()> {
     assert_eq!(get(&object)?.as_ptr(), get(&object)?.as_ptr(), "bytes are read where they lie");
     assert_eq!(get(address::remote(&object))?, get(address::remote(&object))?, "in a worker too");
     drop(object);
+    empty_in_the_end();
+    Ok(())
+}
+
+/// Tells how often it was read from bytes in this process.
+#[derive(Clone, serde::Serialize)]
+struct Counted(String);
+
+static READ: AtomicUsize = AtomicUsize::new(0);
+
+impl<'de> serde::Deserialize<'de> for Counted {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        READ.fetch_add(1, Ordering::Relaxed);
+        String::deserialize(deserializer).map(Counted)
+    }
+}
+
+fn reads_while<R>(run: impl FnOnce() -> Result<R>) -> Result<(R, usize)> {
+    let before = READ.load(Ordering::Relaxed);
+    Ok((run()?, READ.load(Ordering::Relaxed) - before))
+}
+
+/// The second handle comes when the first has its value.
+#[remote]
+fn reads_of(
+    one: Vec<ObjectRef<Counted>>,
+    holder: Vec<ObjectRef<Vec<ObjectRef<Counted>>>>,
+) -> Result<[usize; 2]> {
+    let (value, first) = reads_while(|| get(&one[0]))?;
+    let other = get(&holder[0])?;
+    let (again, second) = reads_while(|| get(&other[0]))?;
+    assert_eq!(value.0, again.0);
+    Ok([first, second])
+}
+
+/// Of what this worker put itself: first, after more than it keeps, and when that is gone.
+#[remote]
+fn reads_of_own() -> Result<[usize; 3]> {
+    let long = || put(Counted("x".repeat(90_000)));
+    let first = long()?;
+    let many = (0..(64 * MIB) / 90_000).map(|_| long()).collect::<Result<Vec<_>>>()?;
+    let reads = |object: &ObjectRef<Counted>| Ok::<_, Error>(reads_while(|| get(object))?.1);
+    let (of_first, of_last) = (reads(&first)?, reads(&many[many.len() - 1])?);
+    drop(many);
+    Ok([of_first, of_last, reads(&long()?)?])
+}
+
+fn had_already() -> Result<()> {
+    let object = put(Counted("once".into()))?;
+    let holder = put(vec![object.clone()])?;
+    assert_eq!(get(reads_of::remote(vec![object.clone()], vec![holder.clone()]))?, [1, 0]);
+    drop((object, holder));
+    assert_eq!(get(reads_of_own::remote())?, [0, 1, 0]);
     empty_in_the_end();
     Ok(())
 }

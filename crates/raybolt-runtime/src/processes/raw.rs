@@ -176,6 +176,13 @@ impl Stored for Raw {
     fn decode(encoded: &Arc<Encoded>) -> Result<Lazy<Raw>> {
         Ok(Lazy::Encoded(encoded.clone()))
     }
+
+    fn again(value: &Lazy<Raw>) -> Lazy<Raw> {
+        match value {
+            Lazy::Encoded(encoded) => Lazy::Encoded(encoded.clone()),
+            Lazy::Here(never) => match *never {},
+        }
+    }
 }
 
 /// Why a value does not travel.

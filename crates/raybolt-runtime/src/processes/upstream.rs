@@ -9,11 +9,11 @@
 //!   reference after all uses: they travel the same link in the order in which they happened.
 //! - **UP-3 (given back once).** What the driver lent, counted by its messages (`Lend`), is released as often,
 //!   when the last handle or unread loan of an object goes; how often bodies are read does not matter.
-//! - **UP-2 (asked once).** An object is fetched once for all handles that want it meanwhile; what a
-//!   submitted task returns comes unasked.
+//! - **UP-2 (asked once).** An object is fetched once for all handles that want it meanwhile, and not at all if
+//!   one of them has it: values never change. What a submitted task returns comes unasked.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
@@ -55,7 +55,12 @@ pub(crate) struct Upstream {
     pub(crate) shelf: WorkerShelf,
     /// Slabs that were asked for.
     slabs: Mutex<HashMap<u64, Arc<Slot<Granted>>>>,
+    /// Bytes of all values that were put here and are kept here too.
+    kept_bytes: AtomicUsize,
 }
+
+/// More than this is not kept where it was put; the driver has it anyway.
+const KEPT_BYTES_MAX: usize = 64 << 20;
 
 type Granted = std::result::Result<SlabGranted, String>;
 
@@ -71,6 +76,8 @@ struct Known {
     is_wanted: bool,
     /// The actor that called itself to have it.
     of_itself: Option<u64>,
+    /// How much of [`Upstream::kept_bytes`] it is.
+    kept_bytes: usize,
 }
 
 /// References that came with a message, until its body was read into handles, or dropped (UP-3).
@@ -115,6 +122,7 @@ impl Upstream {
             streams: Mutex::default(),
             shelf: WorkerShelf::default(),
             slabs: Mutex::default(),
+            kept_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -209,7 +217,7 @@ impl Upstream {
             let id = self.name();
             hold.set_id(id);
             let (handles, holders, borrows) = (vec![object], 1, 1);
-            let known = Known { handles, holders, borrows, is_wanted: true, of_itself: None };
+            let known = Known { handles, holders, borrows, is_wanted: true, ..Known::default() };
             self.known().insert(id, known);
             returns.push(id);
         });
@@ -244,7 +252,7 @@ impl Upstream {
         is_own.then(|| self.serving.hosts.runs_alone(actor)).flatten()
     }
 
-    /// Stores a value with the driver; this process keeps its own.
+    /// Stores a value with the driver; this process keeps its own, if that is not too much.
     pub(crate) fn put<T: Value>(&self, session: &Session, value: T) -> Result<ObjectRef<T>> {
         let mut body = Vec::new();
         let (packed, needs) = parcel::packing(|| parcel::put(&value, &mut body));
@@ -254,17 +262,30 @@ impl Upstream {
         })?;
         let id = self.name();
         // What lies in the store need not lie here too.
-        let is_stored = !guards.is_empty();
-        let object = match is_stored {
-            true => ObjectRef::pending(session.epoch),
-            false => ObjectRef::here(session.epoch, id, value),
+        let kept_bytes = if guards.is_empty() { self.keep(body.len()) } else { None };
+        let object = match kept_bytes {
+            None => ObjectRef::pending(session.epoch),
+            Some(_) => ObjectRef::here(session.epoch, id, value),
         };
         object.0.hold.set_id(id);
         self.know_own(id, &object.0);
+        if let Some(bytes) = kept_bytes {
+            self.known().entry(id).or_default().kept_bytes = bytes;
+        }
         let refs = refs.iter().map(|object| object.id()).collect();
         self.send(&ToDriver::Put { object: id, refs }, &body);
         drop(guards);
         Ok(object)
+    }
+
+    /// Whether so many bytes more may be kept here.
+    fn keep(&self, bytes: usize) -> Option<usize> {
+        let before = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes <= KEPT_BYTES_MAX {
+            return Some(bytes);
+        }
+        self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        None
     }
 
     /// A reference that came in a value.
@@ -284,6 +305,9 @@ impl Upstream {
 
     /// Somebody waits for an object.
     pub(crate) fn want(&self, id: u64) {
+        if self.is_here(id) {
+            return;
+        }
         {
             let mut known = self.known();
             let Some(known) = known.get_mut(&id) else { return };
@@ -294,6 +318,19 @@ impl Upstream {
         self.send(&ToDriver::Fetch { object: id }, &[]);
     }
 
+    /// Whether another handle has it; then all have it.
+    fn is_here(&self, id: u64) -> bool {
+        let handles = match self.known().get(&id) {
+            Some(known) if known.handles.len() > 1 => known.handles.clone(),
+            _ => return false,
+        };
+        // The last of a handle must not go with the lock held.
+        let handles: Vec<_> = handles.iter().filter_map(Weak::upgrade).collect();
+        let Some(one) = handles.iter().find(|handle| handle.is_ready()) else { return false };
+        let mut others = handles.iter().filter(|handle| !handle.is_ready());
+        others.all(|other| one.share(other.clone()))
+    }
+
     /// A handle is gone.
     pub(crate) fn released(&self, id: u64) {
         let borrows = {
@@ -302,7 +339,10 @@ impl Upstream {
             found.handles.retain(|handle| handle.strong_count() > 0);
             found.holders -= 1;
             match found.holders {
-                0 => known.remove(&id).map_or(0, |found| found.borrows),
+                0 => known.remove(&id).map_or(0, |found| {
+                    self.kept_bytes.fetch_sub(found.kept_bytes, Ordering::Relaxed);
+                    found.borrows
+                }),
                 _ => 0,
             }
         };
