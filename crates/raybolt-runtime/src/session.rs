@@ -117,6 +117,11 @@ impl SessionGuard {
         }
     }
 
+    /// How many bytes the store has that it shares with its workers; none in one process.
+    pub fn store_bytes(&self) -> Option<u64> {
+        self.0.store_report().map(|store| store.capacity)
+    }
+
     /// The session's directory, if it can be watched.
     pub fn directory(&self) -> Option<PathBuf> {
         let watched = self.0.post().as_ref().map(|post| post.directory().to_owned());
@@ -271,6 +276,7 @@ impl Session {
 
     fn keep_workers(self: &Arc<Self>, settings: Settings) -> Result<()> {
         let Place::Workers(node) = &self.place else { return Ok(()) };
+        start::enough_descriptors(settings.workers)?;
         node.workers.belong_to(self);
         node.workers.keeps(settings.workers);
         node.workers.keep(Keeper::start(self, &node.workers, settings)?);

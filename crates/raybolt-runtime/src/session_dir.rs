@@ -92,6 +92,17 @@ pub enum Error {
         #[source]
         error: io::Error,
     },
+    /// A session cannot have its directory there.
+    #[error(
+        "no session can have its directory in {path}: {error}: set `XDG_RUNTIME_DIR` to a directory in which you may make some"
+    )]
+    Unusable {
+        /// Where.
+        path: String,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
     /// Someone else could get at what lies there.
     #[error(
         "{path} {because}: remove it, or set `XDG_RUNTIME_DIR` to a directory that is yours alone"
@@ -131,7 +142,11 @@ impl SessionDir {
     /// # Errors
     /// When the root is not this user's alone, or the system refuses.
     pub fn create() -> Result<Self> {
-        Self::create_in(&root())
+        let root = root();
+        Self::create_in(&root).map_err(|error| match error {
+            Error::Io { error, .. } => Error::Unusable { path: display(&root), error },
+            other => other,
+        })
     }
 
     fn create_in(root: &Path) -> Result<Self> {

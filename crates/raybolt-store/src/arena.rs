@@ -206,7 +206,9 @@ fn map_bytes(capacity_bytes: u64) -> io::Result<usize> {
     let bytes = usize::try_from(capacity_bytes).ok().filter(|_| allowed.contains(&capacity_bytes));
     bytes.ok_or_else(|| {
         let text =
-            format!("a store has {ALIGN} to {CAPACITY_BYTES_MAX} bytes, not {capacity_bytes}");
+            format!(
+                "a store has {ALIGN} to {CAPACITY_BYTES_MAX} bytes, not {capacity_bytes} (`object_store_memory`)"
+            );
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })
 }

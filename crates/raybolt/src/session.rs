@@ -119,8 +119,10 @@ impl Builder {
         self
     }
 
-    /// Bytes that objects may fill; [`put`](crate::put) fails beyond that. No bound by default, since
-    /// in one process objects are values in its memory.
+    /// Bytes that objects may fill. In one process objects are values in its memory: there is no bound
+    /// by default, and [`put`](crate::put) fails beyond one. Over processes it is the size of their shared
+    /// store, by default a third of the memory that the machine or its control group has, at most
+    /// 128 GiB; what does not fit goes to [`spill_dir`](Self::spill_dir).
     pub fn object_store_memory(mut self, bytes: usize) -> Self {
         self.inner = self.inner.object_store_memory(bytes);
         self.store_bytes = Some(bytes);
@@ -264,7 +266,8 @@ impl fmt::Display for Session {
         if resources.iter().all(|resource| resource.name != "GPU") {
             write!(f, "GPU: 0, ")?;
         }
-        match self.store_bytes {
+        match self.guard.store_bytes().or(self.store_bytes.map(|bytes| bytes as u64)) {
+            Some(bytes) if bytes >= 10 << 20 => write!(f, "store: {} MiB, ", bytes >> 20)?,
             Some(bytes) => write!(f, "store: {bytes} bytes, ")?,
             None => write!(f, "store: as large as memory, ")?,
         }

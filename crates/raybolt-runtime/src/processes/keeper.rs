@@ -47,12 +47,12 @@ use crate::machine;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::deaths::{Death, Doom};
 use crate::processes::link::Link;
-use crate::processes::logs::Logs;
+use crate::processes::logs::{self, Logs};
 use crate::processes::monitor::{self, Candidate, PERIOD};
 use crate::processes::node::Workers;
 use crate::processes::poll::Poll;
 use crate::processes::spawn::{Spawned, Start, words};
-use crate::processes::start::{GPU_IDS, failed, identity};
+use crate::processes::start::{GPU_IDS, failed, identity, lever};
 use crate::session::Session;
 use crate::session_dir::SessionDir;
 
@@ -318,7 +318,8 @@ impl Keeping {
                 }
                 Err(error) => {
                     let program = std::env::current_exe().unwrap_or_default();
-                    let because = format!("`{}` does not start: {error}", program.display());
+                    let lever = lever(&error).unwrap_or_default();
+                    let because = format!("`{}` does not start: {error}{lever}", program.display());
                     self.start_failed(process, &because, false);
                 }
             }
@@ -524,8 +525,11 @@ impl Keeping {
         }
         self.is_wanted = false;
         if let Some(session) = self.session.upgrade() {
-            let log = self.dir.logs().join(format!("worker-{process}.err"));
-            self.workers.give_up(&session, &format!("{because}\n  (all of it: {})", log.display()));
+            let log = logs::more_of(&self.dir.logs(), process);
+            let more = log.map(|log| {
+                format!("\n  (all of it, as long as the session lasts: {})", log.display())
+            });
+            self.workers.give_up(&session, &format!("{because}{}", more.unwrap_or_default()));
         }
     }
 

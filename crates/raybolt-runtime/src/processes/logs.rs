@@ -91,6 +91,8 @@ struct Line {
     process: ProcessId,
     kind: Kind,
     text: String,
+    /// Whether its file has it too.
+    is_logged: bool,
 }
 
 impl Logs {
@@ -225,7 +227,9 @@ impl Shared {
     }
 
     fn take(&self, stream: &Stream, reading: &mut Reading, bytes: &[u8]) {
-        reading.write(bytes);
+        if let Err(error) = reading.write(bytes) {
+            Self::refused(stream, reading, &error);
+        }
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = LINE_BYTES_MAX - reading.partial.len().min(LINE_BYTES_MAX);
             reading.partial.extend_from_slice(&part[..part.len().min(room)]);
@@ -245,8 +249,16 @@ impl Shared {
         if self.is_shown {
             let Stream { process, kind, .. } = *stream;
             let mut lines = self.lines.lock().expect("no thread panics with this lock");
-            lines.push_back(Line { process, kind, text });
+            lines.push_back(Line { process, kind, text, is_logged: reading.file.is_some() });
         }
+    }
+
+    /// The file takes no more: a full disk, most likely. Lines are still shown.
+    fn refused(stream: &Stream, reading: &mut Reading, error: &io::Error) {
+        reading.file = None;
+        let process = stream.process;
+        let path = reading.path.display();
+        tracing::warn!(target: "raybolt", "{path} takes no more of what worker {process} writes: {error}");
     }
 
     /// A stream has ended, or nobody is there any more to write to it.
@@ -271,7 +283,7 @@ impl Stream {
 }
 
 impl Reading {
-    fn write(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.bytes > FILE_BYTES_MAX {
             let mut aside = self.path.clone().into_os_string();
             aside.push(".1");
@@ -281,15 +293,20 @@ impl Reading {
             self.bytes = 0;
         }
         self.bytes += bytes.len() as u64;
-        let written = self.file.as_mut().map(|file| file.write_all(bytes));
-        if matches!(written, Some(Err(_))) {
-            self.file = None; // A full disk, most likely. Lines are still shown.
-        }
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
     }
 }
 
 fn open(path: &Path) -> Option<File> {
     OpenOptions::new().create(true).write(true).truncate(true).open(path).ok()
+}
+
+/// Where all is that a worker wrote to stderr, if that is more than the [last lines](Logs::last_lines).
+pub(crate) fn more_of(directory: &Path, process: ProcessId) -> Option<PathBuf> {
+    let path = directory.join(format!("worker-{process}.err"));
+    let text = std::fs::read(&path).ok()?;
+    let lines = text.iter().filter(|byte| **byte == b'\n').count();
+    (lines > LAST_LINES).then_some(path)
 }
 
 fn token(process: ProcessId, kind: Kind) -> u64 {
@@ -324,11 +341,13 @@ struct Seen {
 struct Count {
     until: Instant,
     lines: usize,
+    /// Whether the file has all of them.
+    are_logged: bool,
 }
 
 impl Screen {
     fn show(&mut self, line: Line, now: Instant, shown: &mut Vec<(Kind, String)>) {
-        let Line { process, kind, text } = line;
+        let Line { process, kind, text, is_logged } = line;
         let key = (kind, text);
         match self.seen.get_mut(&key) {
             Some(seen) if seen.process != process => {
@@ -344,8 +363,10 @@ impl Screen {
             }
         }
         let count = self.counts.entry((process, kind));
-        let count = count.or_insert(Count { until: now + WINDOW, lines: 0 });
+        let new = Count { until: now + WINDOW, lines: 0, are_logged: true };
+        let count = count.or_insert(new);
         count.lines += 1;
+        count.are_logged &= is_logged;
         if count.lines <= LINES_PER_WINDOW {
             shown.push((kind, format!("(worker {process}) {}", key.1)));
         }
@@ -365,9 +386,11 @@ impl Screen {
         }
         for ((process, kind), count) in self.counts.extract_if(|_, count| is_over(count.until)) {
             let Some(more @ 1..) = count.lines.checked_sub(LINES_PER_WINDOW) else { continue };
-            let text = format!(
-                "(worker {process}) ... {more} more lines, which are in its log and not shown here"
-            );
+            let place = match count.are_logged {
+                true => "which are in its log and not shown here",
+                false => "not shown here, and not all of them in its log",
+            };
+            let text = format!("(worker {process}) ... {more} more lines, {place}");
             shown.push((kind, text));
         }
         shown
@@ -384,7 +407,7 @@ mod tests {
     use super::*;
 
     fn line(process: u64, text: &str) -> Line {
-        Line { process: ProcessId(process), kind: Kind::Out, text: text.into() }
+        Line { process: ProcessId(process), kind: Kind::Out, text: text.into(), is_logged: true }
     }
 
     fn texts(shown: Vec<(Kind, String)>) -> Vec<String> {

@@ -32,6 +32,7 @@ use crate::object::ObjectRef;
 use crate::processes::layout::{Originals, Source};
 use crate::processes::parcel::{self, Packed};
 use crate::processes::raw::{Encoded, unpackable};
+use crate::processes::start;
 use crate::processes::upstream::Upstream;
 use crate::session::{self, Place, Session};
 
@@ -443,7 +444,10 @@ impl Upstream {
             self.want_slab(bytes).map_err(ShelfError::Failed)?;
         let view = self.view().map_err(ShelfError::Failed)?;
         let slab = view.slab(Region { offset, bytes });
-        let slab = slab.map_err(|error| ShelfError::Failed(error.to_string()))?;
+        let slab = slab.map_err(|error| {
+            let lever = start::lever(&error).unwrap_or_default();
+            ShelfError::Failed(format!("this worker cannot write to the store: {error}{lever}"))
+        })?;
         Ok(Arc::new(LentSlab { ticket: Ticket(ticket), slab }))
     }
 

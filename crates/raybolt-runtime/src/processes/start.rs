@@ -19,6 +19,7 @@ use raybolt_store::{Options, Store};
 use raybolt_wire::handshake::{Identity, Role};
 use raybolt_wire::knock::knock;
 use raybolt_wire::secret::Secret;
+use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
 use crate::inspect::serve as post;
@@ -37,6 +38,10 @@ pub(crate) const GPU_IDS: &str = "RAYBOLT_GPU_IDS";
 const MEMORY_LIMIT: &str = "RAYBOLT_MEMORY_LIMIT";
 /// Tells a worker who it is.
 pub(crate) const WORKER: &str = "RAYBOLT_WORKER";
+/// What the driver has open for each worker: its link, its end, its black box, what it prints.
+const FILES_PER_WORKER: u64 = 5;
+/// What it has open beside, about.
+const FILES_OF_NODE: u64 = 16;
 /// How long a worker knocks at its driver's door.
 const KNOCK_TIME: Duration = Duration::from_secs(10);
 
@@ -53,8 +58,32 @@ pub(crate) struct Invitation {
     pub(crate) session: PathBuf,
 }
 
-pub(crate) fn failed(error: &dyn std::error::Error) -> Error {
-    Error::new(Kind::Invalid(format!("the session's node does not start: {error}")))
+pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> Error {
+    let lever = lever(error).unwrap_or_default();
+    Error::new(Kind::Invalid(format!("the session's node does not start: {error}{lever}")))
+}
+
+/// What helps against an error of the system, if we know.
+pub(crate) fn lever(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    let mut codes =
+        causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
+    let too_many = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    codes
+        .any(|code| too_many.contains(&code))
+        .then_some(": raise the number of files that a process may open (`ulimit -n`)")
+}
+
+/// So many workers need descriptors in this process, which it shall have before the first is started.
+pub(crate) fn enough_descriptors(workers: usize) -> Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let needed = (workers as u64).saturating_mul(FILES_PER_WORKER).saturating_add(FILES_OF_NODE);
+    match limit {
+        Some(limit) if needed > limit => Err(Error::new(Kind::Invalid(format!(
+            "worker processes ({workers}) and their driver need about {needed} open files, and this process may have {limit} (`ulimit -n`): ask for fewer workers (`processes`), or raise that limit"
+        )))),
+        _ => Ok(()),
+    }
 }
 
 /// What the environment says about processes.
@@ -194,9 +223,23 @@ pub(crate) fn store(
     let of_environment = || std::env::var_os("RAYBOLT_SPILL_DIR").map(PathBuf::from);
     let root = spill_dir.or_else(of_environment).unwrap_or_else(std::env::temp_dir);
     let mut options = Options::new(capacity);
-    options.spill_dir = Some(root);
+    options.spill_dir = Some(root.clone());
     options.patience = patience;
-    Store::open(options)
+    Store::open(options).map_err(|error| {
+        let because = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOMEM) => format!(
+                "this process may not map {} MiB of shared memory for the store: ask for less (`object_store_memory`), or raise its limit (`ulimit -v`)",
+                capacity >> 20
+            ),
+            Some(Errno::MFILE | Errno::NFILE | Errno::INVAL) | None => return error,
+            Some(_) => format!(
+                "a store of {} MiB that spills to {} (`spill_dir`, `RAYBOLT_SPILL_DIR`) cannot be made",
+                capacity >> 20,
+                root.display()
+            ),
+        };
+        std::io::Error::new(error.kind(), format!("{because}: {error}"))
+    })
 }
 
 /// Who takes part in a session on one machine.

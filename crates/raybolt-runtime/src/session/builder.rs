@@ -83,7 +83,10 @@ impl Builder {
         self
     }
 
-    /// Bytes that objects may fill; [`put`](crate::call::put) fails beyond that. No bound by default.
+    /// Bytes that objects may fill. In one process objects are values in its memory: there is no bound
+    /// by default, and [`put`](crate::call::put) fails beyond one. Over processes it is the size of their shared
+    /// store, by default a third of the memory that the machine or its control group has, at most
+    /// 128 GiB; what does not fit goes to [`spill_dir`](Self::spill_dir).
     pub fn object_store_memory(mut self, bytes: usize) -> Self {
         self.object_store_memory = Some(bytes);
         self
