@@ -14,7 +14,8 @@ use std::sync::Arc;
 use raybolt_core::drpc::Terms;
 use raybolt_core::suggest::Hint;
 use raybolt_topology::{
-    AsyncBolt, Bolt, BoltDeclarer, BuildError, ComponentView, StreamView, Topology, TopologyBuilder,
+    Async, AsyncBolt, Bolt, BoltDeclarer, BuildError, ComponentView, StreamView, Topology,
+    TopologyBuilder,
 };
 
 use crate::endpoint::Endpoint;
@@ -200,7 +201,7 @@ impl DrpcTopologyBuilder {
         id: &str,
         bolt: B,
         parallelism: usize,
-    ) -> BoltDeclarer<'_, B::In> {
+    ) -> BoltDeclarer<'_, B::In, Async<B>> {
         self.topology.set_async_bolt(id, bolt, parallelism)
     }
 

@@ -1,7 +1,7 @@
 //! [`LinearDrpcTopologyBuilder`]: a chain of bolts that answers the requests of a function.
 
 use raybolt_topology::{
-    AsyncBolt, Bolt, BoltDeclarer, CustomGrouping, Grouping, StreamView, Topology, Tuple,
+    Async, AsyncBolt, Bolt, BoltDeclarer, CustomGrouping, Grouping, StreamView, Topology, Tuple,
 };
 
 use crate::builder::{DrpcBuildError, DrpcTopologyBuilder, quoted};
@@ -78,7 +78,7 @@ impl LinearDrpcTopologyBuilder {
         &mut self,
         bolt: B,
         parallelism: usize,
-    ) -> LinearBoltDeclarer<'_, B::In> {
+    ) -> LinearBoltDeclarer<'_, B::In, Async<B>> {
         let (id, previous) = self.next();
         let declarer = self.inner.set_async_bolt(&id, bolt, parallelism);
         LinearBoltDeclarer { declarer, previous }
@@ -187,7 +187,7 @@ macro_rules! groupings {
 
 impl<B: Bolt + raybolt_wire::Value> LinearBoltDeclarer<'_, B::In, B> {
     /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`; see
-    /// [`BoltDeclarer::in_processes`].
+    /// [`BoltDeclarer::in_processes`]. (Async bolts: with [`DrpcTopologyBuilder`](crate::DrpcTopologyBuilder).)
     pub fn in_processes(self, processes: usize) -> Self {
         let LinearBoltDeclarer { declarer, previous } = self;
         LinearBoltDeclarer { declarer: declarer.in_processes(processes), previous }

@@ -115,6 +115,11 @@ impl<B: AsyncBolt> AsyncOperator<B> {
         }
     }
 
+    /// A copy of the bolt.
+    pub(crate) fn bolt(&self) -> B {
+        (*self.bolt).clone()
+    }
+
     fn spawn(&mut self, tuple: B::In, held: Held) {
         self.in_flight += 1;
         let (bolt, done, waker) = (self.bolt.clone(), self.done.clone(), self.waker.clone());

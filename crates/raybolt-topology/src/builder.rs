@@ -14,7 +14,7 @@ use crate::async_bolt::{AsyncBolt, AsyncOperator};
 use crate::bolt::Bolt;
 use crate::factory::{BoltFactory, Factory, SpoutFactory};
 use crate::instance::Plain;
-use crate::processes::{Proxy, SpoutProxy};
+use crate::processes::{OfAsyncBolt, OfBolt, Proxy, SpoutProxy};
 use crate::routing::{CustomGrouping, MakeCustom};
 use crate::shared::RequestObserver;
 use crate::spout::Spout;
@@ -208,16 +208,12 @@ impl TopologyBuilder {
         id: &str,
         bolt: B,
         parallelism: usize,
-    ) -> BoltDeclarer<'_, B::In> {
-        let mut outputs = Outputs::<B::Out>::new();
-        bolt.declare_outputs(&mut outputs);
+    ) -> BoltDeclarer<'_, B::In, Async<B>> {
+        let streams = async_streams(&bolt);
         let mut node = Component::bolt(id);
         node.takes = Some(tuple_type::<B::In>());
         let factory = BoltFactory::new(AsyncOperator::new(bolt));
-        BoltDeclarer {
-            spec: self.add(node, parallelism, outputs.streams, factory),
-            takes: PhantomData,
-        }
+        BoltDeclarer { spec: self.add(node, parallelism, streams, factory), takes: PhantomData }
     }
 
     /// No component gets more instances than this.
@@ -453,6 +449,9 @@ impl<S> SpoutDeclarer<'_, S> {
     }
 }
 
+/// Marks the declarer of an async bolt, a `B`.
+pub struct Async<B>(PhantomData<fn(B)>);
+
 /// Says what a bolt that was added reads, and more about it. `In` is what it takes, `B` the bolt.
 pub struct BoltDeclarer<'b, In, B = ()> {
     spec: &'b mut ComponentSpec,
@@ -461,14 +460,12 @@ pub struct BoltDeclarer<'b, In, B = ()> {
 
 impl<B: Bolt + raybolt_wire::Value> BoltDeclarer<'_, B::In, B> {
     /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`.
-    /// (Spouts too, see [`SpoutDeclarer::in_processes`]; async bolts and bolts made per request stay in this process.)
+    /// (Spouts too, see [`SpoutDeclarer::in_processes`], and async bolts; bolts made per request stay in this process.)
     ///
     /// The bolt travels by `serde`, and so do the tuples: in batches, a few at a time, so that a slow process
     /// slows the producers down. Groupings, acks, requests and counters are the same as here. When a
     /// process dies, so does the state of its instances; what was on the way there fails (spouts replay what
     /// they follow), and the instances begin anew elsewhere, with a clone that is prepared again.
-    ///
-    /// A tuple that the bolt [holds](crate::Collector::hold) is settled with its instance's next batch or tick.
     ///
     /// ```no_run
     /// # use raybolt_topology::*;
@@ -498,7 +495,24 @@ impl<B: Bolt + raybolt_wire::Value> BoltDeclarer<'_, B::In, B> {
         let factory: &dyn Any = &*self.spec.factory;
         // Once is enough: the second time it is a proxy already.
         if let Some(plain) = factory.downcast_ref::<BoltFactory<Plain<B>>>() {
-            self.spec.factory = BoltFactory::new(Proxy::new(plain.prototype().0));
+            self.spec.factory = BoltFactory::new(Proxy::<OfBolt<B>>::new(plain.prototype().0));
+        }
+        self.spec.processes = Some(processes.max(1));
+        self
+    }
+}
+
+impl<B: AsyncBolt + raybolt_wire::Value> BoltDeclarer<'_, B::In, Async<B>> {
+    /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`: as
+    /// [`in_processes`](BoltDeclarer::in_processes) of other bolts.
+    ///
+    /// Its futures run in the worker. Beyond [`AsyncBolt::IN_FLIGHT_MAX`] of them, a few batches wait there.
+    pub fn in_processes(self, processes: usize) -> Self {
+        let factory: &dyn Any = &*self.spec.factory;
+        // Once is enough: the second time it is a proxy already.
+        if let Some(here) = factory.downcast_ref::<BoltFactory<AsyncOperator<B>>>() {
+            let bolt = here.prototype().bolt();
+            self.spec.factory = BoltFactory::new(Proxy::<OfAsyncBolt<B>>::new(bolt));
         }
         self.spec.processes = Some(processes.max(1));
         self
@@ -661,6 +675,13 @@ impl<In: Tuple, B> BoltDeclarer<'_, In, B> {
 
 /// The streams that a bolt declares.
 pub(crate) fn declared<B: Bolt>(bolt: &B) -> Vec<StreamSpec> {
+    let mut outputs = Outputs::<B::Out>::new();
+    bolt.declare_outputs(&mut outputs);
+    outputs.streams
+}
+
+/// The streams that an async bolt declares.
+pub(crate) fn async_streams<B: AsyncBolt>(bolt: &B) -> Vec<StreamSpec> {
     let mut outputs = Outputs::<B::Out>::new();
     bolt.declare_outputs(&mut outputs);
     outputs.streams

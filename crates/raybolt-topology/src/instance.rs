@@ -167,6 +167,11 @@ impl<O: Operator> BoltInstance<O> {
         &mut self.collector
     }
 
+    /// How many tuples have come and were not taken by the bolt.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inbox.len() + self.taken.iter().map(Batch::len).sum::<usize>()
+    }
+
     /// Step 2. What a command emits may find no room either, so the rest waits then.
     fn obey(&mut self, task: &Task) {
         if task.has_mail() {

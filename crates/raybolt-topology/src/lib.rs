@@ -51,7 +51,9 @@ pub use raybolt_macros::Tuple;
 pub use async_bolt::{AsyncBolt, Emits};
 pub use batch::{Batch, Run};
 pub use bolt::{Bolt, BoltError};
-pub use builder::{BoltDeclarer, BuildError, Outputs, SpoutDeclarer, Topology, TopologyBuilder};
+pub use builder::{
+    Async, BoltDeclarer, BuildError, Outputs, SpoutDeclarer, Topology, TopologyBuilder,
+};
 #[doc(hidden)]
 pub use catch::caught;
 pub use cluster::{ChangeError, IntoTopology, LocalCluster, SubmitError, TopologyHandle};

@@ -38,6 +38,29 @@ impl<T: Value> Away<T> {
     }
 }
 
+/// The answer, if it is there.
+pub(super) fn taken<T: Value>(
+    away: &mut Option<Away<T>>,
+    waker: Option<&Waker>,
+) -> Option<Result<T, Error>> {
+    let call = away.as_mut()?;
+    if !call.look(waker?) {
+        return None;
+    }
+    let answer = call.take();
+    *away = None;
+    answer
+}
+
+/// Registers for the answer; whoever asked goes on first, also if it is there at once.
+pub(super) fn rouse_if_ready<T: Value>(away: &mut Option<Away<T>>, waker: Option<&Waker>) {
+    if let (Some(call), Some(waker)) = (away, waker)
+        && call.look(waker)
+    {
+        waker.wake_by_ref();
+    }
+}
+
 /// What notifies an instance.
 pub(super) fn rousing(task: Weak<Task>) -> Waker {
     Waker::from(Arc::new(Rouse(task)))

@@ -4,30 +4,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use raybolt_runtime::args::Held;
 use raybolt_runtime::job::Failure;
+use raybolt_runtime::method::MethodFuture;
 use raybolt_runtime::output::One;
 use raybolt_runtime::timer::Timer;
-use raybolt_wire::Value;
+use tokio::sync::Notify;
 
 use crate::batch::{Anchor, Batch, Origin};
-use crate::bolt::Bolt;
-use crate::builder::declared;
 use crate::inbox::{Inbox, Sink};
-use crate::instance::{BoltInstance, Plain};
+use crate::instance::BoltInstance;
 use crate::ledger::Relay;
 use crate::processes::Captured;
 use crate::processes::bench::{Bench, Told};
+use crate::processes::kind::Kind;
 use crate::processes::wire::{Answer, Ask, Place, Tuples};
 use crate::shared::Shared;
 use crate::stats::Published;
 use crate::task::{Body, Command, Slice, Task};
 use crate::tuple::decode_batch;
 
-/// The actor: one call runs at a time.
-pub(super) struct Host<B: Bolt>(Mutex<Inner<B>>);
+/// The actor. All its calls are shared ones, since one of them may wait long; of the others one runs at a time.
+pub(super) struct Host<K: Kind> {
+    inner: Mutex<Inner<K>>,
+    bell: Arc<Notify>,
+    incarnation: u64,
+}
 
-struct Inner<B: Bolt> {
-    instance: BoltInstance<Plain<B>>,
-    inbox: Arc<Inbox<B::In>>,
+struct Inner<K: Kind> {
+    instance: BoltInstance<K::Operator>,
+    inbox: Arc<Inbox<K::In>>,
     task: Arc<Task>,
     shared: Arc<Shared>,
     captured: Arc<Captured>,
@@ -38,36 +42,55 @@ struct Inner<B: Bolt> {
 }
 
 /// The constructor.
-pub(super) fn new<B: Bolt + Value>(
-    (bolt, place): (Held<B>, Held<Place>),
-) -> Result<Host<B>, Failure> {
-    Ok(Host(Mutex::new(Inner::new(bolt.into_owned(), place.into_owned()))))
+pub(super) fn new<K: Kind>(
+    (bolt, place): (Held<K::Bolt>, Held<Place>),
+) -> Result<Host<K>, Failure> {
+    let bell = Arc::new(Notify::new());
+    let inner = Inner::new(bolt.into_owned(), place.into_owned(), bell.clone());
+    let incarnation = inner.incarnation;
+    Ok(Host { inner: Mutex::new(inner), bell, incarnation })
 }
 
-/// The one method.
-pub(super) fn ask<B: Bolt>(
-    host: &mut Host<B>,
-    (ask,): (Held<Ask>,),
-) -> Result<One<Answer>, Failure> {
+/// Does something.
+pub(super) fn ask<K: Kind>(host: &Host<K>, (ask,): (Held<Ask>,)) -> Result<One<Answer>, Failure> {
     // User code that panics is caught below.
-    let inner = host.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-    inner.ask(ask.into_owned()).map(One)
+    let mut inner = host.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    match ask.into_owned() {
+        Ask::Cleanup => {
+            inner.instance.stop();
+            host.bell.notify_one(); // Or the actor could not end.
+            Ok(One(inner.answer()))
+        }
+        ask => inner.ask(ask).map(One),
+    }
 }
 
-impl<B: Bolt> Inner<B> {
-    fn new(bolt: B, place: Place) -> Self {
-        let streams = declared(&bolt);
+/// Waits until the instance wants a slice. One that was asked for by whoever knew another one is wanted now.
+pub(super) fn rung<K: Kind>(
+    host: &Host<K>,
+    (incarnation,): (Held<u64>,),
+) -> MethodFuture<'_, One<()>> {
+    Box::pin(async move {
+        if *incarnation == host.incarnation {
+            host.bell.notified().await;
+        }
+        Ok(One(()))
+    })
+}
+
+impl<K: Kind> Inner<K> {
+    fn new(bolt: K::Bolt, place: Place, bell: Arc<Notify>) -> Self {
+        let streams = K::streams(&bolt);
         let Bench { task, context, mut collector, captured, incarnation } =
             Bench::new(place, streams, Timer::new());
         let shared = collector.ledger.shared.clone();
-        // Slices are run by calls, and nobody is told that one is wanted.
-        let _ = task.claim();
+        task.hang(move || bell.notify_one());
         collector.ledger.relay = Some(Relay::default());
         let inbox = Inbox::new(task.clone(), usize::MAX);
         let published = Arc::<Published>::default();
-        let bolt = Plain(bolt);
+        let bolt = K::operator(bolt);
         let mut instance = BoltInstance::new(bolt, context, inbox.clone(), collector, published);
-        let _ = instance.slice(&task); // Which prepares the bolt.
+        let _ = task.slice_here(|| instance.slice(&task)); // Which prepares the bolt.
         Inner {
             instance,
             inbox,
@@ -81,27 +104,27 @@ impl<B: Bolt> Inner<B> {
     }
 
     fn ask(&mut self, ask: Ask) -> Result<Answer, Failure> {
-        match ask {
-            Ask::Work(tuples) => self.queue(&tuples)?,
-            Ask::Tick => self.task.send(Command::Tick),
-            Ask::Finish(request) => self.task.send(Command::Finish(request)),
-            Ask::Abandon(request) => self.task.send(Command::Abandon(request)),
-            Ask::Cleanup => {
-                self.instance.stop();
-                return Ok(self.answer());
+        let command = match ask {
+            Ask::Work(tuples) => {
+                self.queue(&tuples)?;
+                None
             }
-        }
-        loop {
-            let slice = self.instance.slice(&self.task);
-            if slice == Slice::Wait && self.instance.is_quiet() && !self.task.has_mail() {
-                return Ok(self.answer());
-            }
-        }
+            Ask::Look | Ask::Cleanup => None,
+            Ask::Tick => Some(Command::Tick),
+            Ask::Finish(request) => Some(Command::Finish(request)),
+            Ask::Abandon(request) => Some(Command::Abandon(request)),
+        };
+        let (instance, task) = (&mut self.instance, &self.task);
+        task.slice_here(|| {
+            task.leave(command);
+            while instance.slice(task) == Slice::More || task.has_mail() {}
+        });
+        Ok(self.answer())
     }
 
     fn queue(&mut self, tuples: &Tuples) -> Result<(), Failure> {
         let Tuples { origin, first, tuples } = tuples;
-        let tuples = decode_batch::<B::In>(&tuples.0).map_err(Failure::new)?;
+        let tuples = decode_batch::<K::In>(&tuples.0).map_err(Failure::new)?;
         let names = first.map(|first| first..first + tuples.len() as u64);
         // The edge within a name's tree is of no matter here: who reads the answer has the real ones.
         let anchor = |root| Anchor { root, edge: 1 };
@@ -113,6 +136,7 @@ impl<B: Bolt> Inner<B> {
 
     /// What was done since the last answer.
     fn answer(&mut self) -> Answer {
+        let (waiting, busy) = (self.instance.waiting() as u64, !self.instance.is_quiet());
         let ledger = &mut self.instance.collector().ledger;
         let relay = std::mem::take(ledger.relay.get_or_insert_default());
         let failures = std::mem::replace(&mut self.failures, ledger.counters.failed);
@@ -120,6 +144,8 @@ impl<B: Bolt> Inner<B> {
         let (panics, errors) = self.told.fresh(&self.shared, ledger.counters.panics);
         let mut answer = Answer {
             incarnation: self.incarnation,
+            waiting,
+            busy,
             acked: relay.acked,
             failed: relay.failed,
             failures,

@@ -14,6 +14,8 @@
 //!    what it is anchored to, and the relay what was acked and what failed.
 //! 3. The answer is *replayed*: the output is emitted through the proxy's ports, anchored to the held tuples,
 //!    and then these are settled. Ticks, requests that are to be finished, and cleanup go the same way.
+//! 4. An answer says what was done until then. While more is to come (futures of an async bolt, tuples that are held), and
+//!    no call is under way, a call of its own waits for the *bell*: that the host's instance wants a slice, or is dead.
 //!
 //! # Protocol of spouts
 //! 1. In place of the spout stands a [`SpoutProxy`]. It asks its host for so many tuples as may be pending, in one call at a
@@ -32,12 +34,13 @@
 //! - **PROXY-1 (settled once).** A tuple that was sent is settled by an answer that names it, or fails when
 //!   the call that carried it fails; also when the host had kept it, and begins anew.
 //! - **PROXY-2 (in order).** Answers are replayed in the order of the calls.
-//! - **PROXY-3 (bounded).** At most `CALLS_MAX` batches are away from an instance, and none is replayed while
-//!   its ports wait for room.
+//! - **PROXY-3 (bounded).** At most `CALLS_MAX` batches are away from an instance, and none is sent while as much as one
+//!   waits in the host; none is replayed while its ports wait for room.
 
 mod away;
 mod bench;
 mod host;
+mod kind;
 mod proxy;
 mod spout_host;
 mod spout_proxy;
@@ -56,6 +59,7 @@ use crate::task::Task;
 use crate::tuple::{Tuple, decode_batch, encode_batch};
 use wire::{Emitted, Packed};
 
+pub(crate) use kind::{OfAsyncBolt, OfBolt};
 pub(crate) use proxy::Proxy;
 pub(crate) use spout_proxy::SpoutProxy;
 

@@ -13,16 +13,16 @@ use raybolt_runtime::method::{Body, Method};
 use raybolt_runtime::object::ObjectRef;
 use raybolt_runtime::options::CallOptions;
 use raybolt_runtime::output::One;
-use raybolt_wire::Value;
 
 use crate::batch::Batch;
-use crate::bolt::{Bolt, BoltError};
+use crate::bolt::BoltError;
 use crate::collector::Collector;
 use crate::context::Context;
 use crate::factory::Seat;
 use crate::instance::Operator;
-use crate::processes::away::{Away, rousing};
+use crate::processes::away::{Away, rouse_if_ready, rousing, taken};
 use crate::processes::host::{self, Host};
+use crate::processes::kind::Kind;
 use crate::processes::wire::{Answer, Ask, Packed, Place, Tuples};
 use crate::processes::{CLEANUP_MAX, Open};
 use crate::tuple::encode_batch;
@@ -32,13 +32,14 @@ pub(super) const CALLS_MAX: usize = 4;
 /// How many tuples travel in one call at most.
 const TUPLES_MAX: usize = 512;
 
-static CLASS: ActorClass = ActorClass { name: "Bolt", is_async: false, groups: &[] };
+/// One call at a time, and beside it the one that waits for the bell.
+static CLASS: ActorClass = ActorClass { name: "Bolt", is_async: false, groups: &[("bell", 1)] };
 
 /// Stands in place of a bolt that runs in a worker process.
-pub(crate) struct Proxy<B: Bolt> {
-    bolt: B,
+pub(crate) struct Proxy<K: Kind> {
+    bolt: K::Bolt,
     place: Place,
-    host: Option<ActorHandle<Host<B>>>,
+    host: Option<ActorHandle<Host<K>>>,
     waker: Option<Waker>,
     /// In the order in which they were made.
     calls: VecDeque<Call>,
@@ -46,6 +47,12 @@ pub(crate) struct Proxy<B: Bolt> {
     /// The next tuple's name; names begin with 1.
     next: u64,
     incarnation: Option<u64>,
+    /// How many tuples wait in the host, and whether it does more by itself.
+    waiting: u64,
+    busy: bool,
+    /// The call that ends when the host of this incarnation wants a slice, or has died.
+    bell: Option<Away<()>>,
+    bell_of: u64,
     /// Whether a tick is under way.
     ticking: bool,
 }
@@ -63,13 +70,14 @@ struct Call {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     Work,
+    Look,
     Tick,
     Finish(RequestId),
     Abandon,
 }
 
-impl<B: Bolt + Value> Proxy<B> {
-    pub(crate) fn new(bolt: B) -> Self {
+impl<K: Kind> Proxy<K> {
+    pub(crate) fn new(bolt: K::Bolt) -> Self {
         Proxy {
             bolt,
             place: Place::default(),
@@ -79,13 +87,17 @@ impl<B: Bolt + Value> Proxy<B> {
             open: Open::new(),
             next: 1,
             incarnation: None,
+            waiting: 0,
+            busy: false,
+            bell: None,
+            bell_of: 0,
             ticking: false,
         }
     }
 
     fn call(&self, ask: Ask) -> Option<ObjectRef<Answer>> {
         let host = self.host.as_ref()?;
-        let method = Method { name: "Bolt", group: 0, body: Body::Exclusive(host::ask::<B>) };
+        let method = Method { name: "Bolt", group: 0, body: Body::Shared(host::ask::<K>) };
         Some(host.call::<_, One<Answer>>(method, CallOptions::new(), (Arg::Value(ask),)))
     }
 
@@ -107,15 +119,43 @@ impl<B: Bolt + Value> Proxy<B> {
         }
     }
 
+    /// Hears of what the host does by itself, when no call is under way that would say so.
+    fn see_to_bell(&mut self, collector: &mut Collector<K::Out>) {
+        if !self.calls.is_empty() {
+            return;
+        }
+        match taken(&mut self.bell, self.waker.as_ref()) {
+            Some(Ok(())) => return self.send(Ask::Look, What::Look, self.next..self.next, 0),
+            Some(Err(error)) if self.incarnation == Some(self.bell_of) => {
+                let message = error.to_string();
+                self.lost(0..self.next, &message, collector);
+                collector.report_error(message);
+            }
+            Some(Err(_)) | None => {}
+        }
+        if let (Some(host), Some(incarnation), None) = (&self.host, self.incarnation, &self.bell)
+            && (self.busy || !self.open.is_empty())
+        {
+            let body = Body::AsyncShared(host::rung::<K>);
+            let method = Method { name: "Bolt", group: 1, body };
+            let incarnation_known = (Arg::Value(incarnation),);
+            let rung = host.call::<_, One<()>>(method, CallOptions::new(), incarnation_known);
+            self.bell = Some(Away::new(rung));
+            self.bell_of = incarnation;
+            rouse_if_ready(&mut self.bell, self.waker.as_ref());
+        }
+    }
+
     /// What the host did becomes what the instance did.
-    fn answered(&mut self, call: &Call, answer: Answer, collector: &mut Collector<B::Out>) {
-        let before = self.incarnation.replace(answer.incarnation);
-        if before.is_some_and(|before| before != answer.incarnation) {
+    fn answered(&mut self, call: &Call, answer: Answer, collector: &mut Collector<K::Out>) {
+        if self.incarnation.is_some_and(|before| before != answer.incarnation) {
             // It had nothing to do when it died.
             let message = "its worker process died, and it began anew";
             self.lost(0..call.names.start, message, collector);
             collector.report_error(message);
         }
+        self.incarnation = Some(answer.incarnation);
+        (self.waiting, self.busy) = (answer.waiting, answer.busy);
         collector.ledger.turn_to(false);
         if let What::Finish(_) = call.what {
             collector.ledger.begin_finish();
@@ -154,12 +194,11 @@ impl<B: Bolt + Value> Proxy<B> {
     }
 
     /// The call was lost, or could not be made.
-    fn failed(&mut self, call: &Call, error: &Error, collector: &mut Collector<B::Out>) {
+    fn failed(&mut self, call: &Call, error: &Error, collector: &mut Collector<K::Out>) {
         let message = error.to_string();
         collector.ledger.turn_to(false);
         if error.is_worker_died() || error.is_actor_died() {
             self.lost(0..call.names.end, &message, collector);
-            self.incarnation = None;
         } else {
             self.fail_all(call.names.clone(), &message, collector);
         }
@@ -172,18 +211,20 @@ impl<B: Bolt + Value> Proxy<B> {
     }
 
     /// The host is gone, and with it its state and these of its tuples.
-    fn lost(&mut self, names: Range<u64>, message: &str, collector: &mut Collector<B::Out>) {
+    fn lost(&mut self, names: Range<u64>, message: &str, collector: &mut Collector<K::Out>) {
         self.fail_all(names, message, collector);
+        self.incarnation = None;
+        (self.waiting, self.busy) = (0, false);
         collector.ledger.lose_state(&format!("lost with its instance: {message}"));
     }
 
-    fn fail_all(&mut self, names: Range<u64>, message: &str, collector: &mut Collector<B::Out>) {
+    fn fail_all(&mut self, names: Range<u64>, message: &str, collector: &mut Collector<K::Out>) {
         for (_, held) in self.open.extract_if(|name, _| names.contains(name)) {
             collector.fail(held, message);
         }
     }
 
-    fn fail(&mut self, name: u64, message: &str, collector: &mut Collector<B::Out>) {
+    fn fail(&mut self, name: u64, message: &str, collector: &mut Collector<K::Out>) {
         if let Some(held) = self.open.remove(&name) {
             collector.fail(held, message);
         }
@@ -193,9 +234,9 @@ impl<B: Bolt + Value> Proxy<B> {
     fn send_all(
         &mut self,
         origin: (u32, u32),
-        tuples: &[B::In],
+        tuples: &[K::In],
         names: Range<u64>,
-        collector: &mut Collector<B::Out>,
+        collector: &mut Collector<K::Out>,
     ) {
         let is_followed = !names.is_empty();
         match encode_batch(tuples) {
@@ -221,9 +262,9 @@ impl<B: Bolt + Value> Proxy<B> {
     }
 }
 
-impl<B: Bolt + Value> Operator for Proxy<B> {
-    type In = B::In;
-    type Out = B::Out;
+impl<K: Kind> Operator for Proxy<K> {
+    type In = K::In;
+    type Out = K::Out;
 
     const FINISHES_LATER: bool = true;
 
@@ -243,13 +284,13 @@ impl<B: Bolt + Value> Operator for Proxy<B> {
         self.place.instances = context.instances();
         let options = ActorOptions::default().max_restarts(FOREVER);
         let args = (Arg::Value(self.bolt.clone()), Arg::Value(self.place.clone()));
-        self.host = Some(handle::create(&CLASS, options, args, host::new::<B>));
+        self.host = Some(handle::create(&CLASS, options, args, host::new::<K>));
     }
 
     fn execute_batch(
         &mut self,
-        batch: &mut Batch<B::In>,
-        collector: &mut Collector<B::Out>,
+        batch: &mut Batch<K::In>,
+        collector: &mut Collector<K::Out>,
     ) -> Result<(), BoltError> {
         let origin = (batch.origin().edge, batch.origin().instance);
         while self.calls.len() < CALLS_MAX {
@@ -274,7 +315,7 @@ impl<B: Bolt + Value> Operator for Proxy<B> {
         Ok(())
     }
 
-    fn poll(&mut self, collector: &mut Collector<B::Out>) -> bool {
+    fn poll(&mut self, collector: &mut Collector<K::Out>) -> bool {
         while !collector.ledger.blocked && self.look() {
             let Some(mut call) = self.calls.pop_front() else { break };
             self.ticking &= call.what != What::Tick;
@@ -284,22 +325,27 @@ impl<B: Bolt + Value> Operator for Proxy<B> {
                 None => {}
             }
         }
-        !collector.ledger.blocked && self.calls.len() < CALLS_MAX
+        if !collector.ledger.blocked {
+            self.see_to_bell(collector);
+        }
+        !collector.ledger.blocked
+            && self.calls.len() < CALLS_MAX
+            && self.waiting < TUPLES_MAX as u64
     }
 
     fn is_busy(&self) -> bool {
-        !self.calls.is_empty()
+        self.busy || !self.calls.is_empty()
     }
 
     /// One that comes before the last one is over is left out.
-    fn tick(&mut self, _: &mut Collector<B::Out>) -> Result<(), BoltError> {
+    fn tick(&mut self, _: &mut Collector<K::Out>) -> Result<(), BoltError> {
         if !std::mem::replace(&mut self.ticking, true) {
             self.send(Ask::Tick, What::Tick, self.next..self.next, 0);
         }
         Ok(())
     }
 
-    fn finished(&mut self, request: RequestId, _: &mut Collector<B::Out>) -> Result<(), BoltError> {
+    fn finished(&mut self, request: RequestId, _: &mut Collector<K::Out>) -> Result<(), BoltError> {
         self.send(Ask::Finish(request), What::Finish(request), self.next..self.next, 0);
         Ok(())
     }
@@ -309,9 +355,12 @@ impl<B: Bolt + Value> Operator for Proxy<B> {
     }
 
     fn cleanup(&mut self) {
-        if let Some(answer) = self.call(Ask::Cleanup) {
-            // Of an instance that ends nobody hears any more.
-            let _ = call::get_timeout(answer, CLEANUP_MAX);
+        let Some(answer) = self.call(Ask::Cleanup) else { return };
+        // Of an instance that ends nobody hears any more.
+        if call::get_timeout(answer, CLEANUP_MAX).is_err()
+            && let Some(host) = &self.host
+        {
+            host.kill();
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::collector::SpoutCollector;
 use crate::context::Context;
 use crate::factory::Seat;
 use crate::processes::CLEANUP_MAX;
-use crate::processes::away::{Away, rousing};
+use crate::processes::away::{Away, rouse_if_ready, rousing, taken};
 use crate::processes::spout_host::{self, SpoutHost};
 use crate::processes::wire::{Place, Rest, SpoutAnswer, SpoutAsk, Wanted};
 use crate::spout::{MessageId, Next, Spout};
@@ -274,25 +274,5 @@ impl<S: Spout + Value> Source for SpoutProxy<S> {
         {
             host.kill();
         }
-    }
-}
-
-/// The answer, if it is there.
-fn taken<T: Value>(away: &mut Option<Away<T>>, waker: Option<&Waker>) -> Option<Result<T, Error>> {
-    let call = away.as_mut()?;
-    if !call.look(waker?) {
-        return None;
-    }
-    let answer = call.take();
-    *away = None;
-    answer
-}
-
-/// Registers for the answer; whoever asked goes on first, also if it is there at once.
-fn rouse_if_ready<T: Value>(away: &mut Option<Away<T>>, waker: Option<&Waker>) {
-    if let (Some(call), Some(waker)) = (away, waker)
-        && call.look(waker)
-    {
-        waker.wake_by_ref();
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Place {
 pub(crate) enum Ask {
     /// Work on these tuples.
     Work(Tuples),
+    /// Say what was done meanwhile.
+    Look,
     Tick,
     Finish(RequestId),
     Abandon(RequestId),
@@ -43,6 +45,10 @@ pub(crate) struct Tuples {
 pub(crate) struct Answer {
     /// Another number than before: the host has begun anew.
     pub(crate) incarnation: u64,
+    /// How many tuples were not taken by the bolt, though they have come.
+    pub(crate) waiting: u64,
+    /// Whether more will be done by itself.
+    pub(crate) busy: bool,
     pub(crate) emitted: Vec<Emitted>,
     /// Tuples that were processed, by their names.
     pub(crate) acked: Vec<u64>,
