@@ -55,6 +55,18 @@ pub enum Plant {
     KeepDeadPins,
     /// An actor's call passes an earlier one of its caller that waits for an argument.
     Overtake,
+    /// A worker keeps what was lent with a body whose loan is the last to go.
+    LeakLoan,
+    /// A worker counts a borrow for each time a body is read.
+    CountReads,
+    /// A worker counts only the first loan of an object that it has.
+    CountFirstLoan,
+    /// A worker asks for a value only once, though it has let it go.
+    WantOnce,
+    /// The fleet pushes tasks behind others that a lease on its way was granted for.
+    HoardTasks,
+    /// The fleet gives a lease to a worker of any kind.
+    AnyKind,
     /// The ack tracker tells a spout twice that its tuple was processed.
     AckTwice,
     /// The ack tracker claims a tree done as soon as its spout has reported it.
@@ -96,6 +108,12 @@ impl Plant {
         Plant::KeepSlab,
         Plant::KeepDeadPins,
         Plant::Overtake,
+        Plant::LeakLoan,
+        Plant::CountReads,
+        Plant::CountFirstLoan,
+        Plant::WantOnce,
+        Plant::HoardTasks,
+        Plant::AnyKind,
         Plant::AckTwice,
         Plant::AckEarly,
         Plant::LoseReplay,
@@ -130,6 +148,12 @@ impl Plant {
             Plant::KeepSlab => "keep-slab",
             Plant::KeepDeadPins => "keep-dead-pins",
             Plant::Overtake => "overtake",
+            Plant::LeakLoan => "leak-loan",
+            Plant::CountReads => "count-reads",
+            Plant::CountFirstLoan => "count-first-loan",
+            Plant::WantOnce => "want-once",
+            Plant::HoardTasks => "hoard-tasks",
+            Plant::AnyKind => "any-kind",
             Plant::AckTwice => "ack-twice",
             Plant::AckEarly => "ack-early",
             Plant::LoseReplay => "lose-replay",
@@ -171,6 +195,12 @@ impl Plant {
             Plant::KeepSlab => "the slab of a dead writer is never taken back",
             Plant::KeepDeadPins => "what a dead process read stays pinned",
             Plant::Overtake => "an actor's call passes an earlier one of its caller that waits",
+            Plant::LeakLoan => "what came with a body that is never read is not given back",
+            Plant::CountReads => "a body that is read twice gives back twice what was lent",
+            Plant::CountFirstLoan => "what was lent twice is given back once",
+            Plant::WantOnce => "a value that was let go is never asked for again",
+            Plant::HoardTasks => "a task is queued behind another while a CPU is on its way for it",
+            Plant::AnyKind => "what holds a GPU runs in a process that does not see it",
             Plant::AckTwice => "a processed root tuple is acknowledged twice",
             Plant::AckEarly => "a tree is claimed done as soon as its spout has reported it",
             Plant::LoseReplay => "a root tuple that timed out is neither acked nor failed",

@@ -10,7 +10,7 @@
 //! # Protocol
 //! 1. [`Fleet::granted`] gives a lease to the worker with the fewest; while none is ready it waits, and
 //!    [`Fleet::ready`] gives it away.
-//! 2. While [`Fleet::has_room`] the shell pushes tasks of the lease's class ([`Fleet::pushed`]).
+//! 2. While [`Fleet::takes_one`] the shell pushes tasks of the lease's class ([`Fleet::pushed`]).
 //! 3. [`Fleet::answered`] makes room, and learns how long tasks of the class take: the depth follows.
 //! 4. A lease without tasks is [`Fleet::returned`]. When a worker dies, [`Fleet::lost`] names its leases.
 //! 5. A worker is of a [kind](super::kinds), and leases go to workers of their own kind alone. When one waits
@@ -22,6 +22,8 @@
 //! # Invariants
 //! - **FLEET-1 (bounded).** At most [`DEPTH_MAX`] tasks are in flight under a lease, and together they
 //!   take about [`AHEAD_US`] if the past is a guide.
+//! - **FLEET-3 (shared out).** What is queued for leases that are on their way is left to them: a task is
+//!   pushed behind another only if there are more.
 //! - **FLEET-2 (whole).** A lease is given to one worker or waits; when it was returned or its worker is
 //!   lost, nothing of it is left.
 
@@ -259,6 +261,13 @@ impl Fleet {
         })
     }
 
+    /// Whether one of so many `queued` tasks of its class is to be pushed under a lease, while `starting`
+    /// leases of the class have none yet.
+    pub fn takes_one(&self, lease: LeaseKey, queued: usize, starting: usize) -> bool {
+        let is_left = queued > starting || self.plants.has(Plant::HoardTasks);
+        self.has_room(lease) && (is_left || self.is_idle(lease))
+    }
+
     /// A task was pushed.
     pub fn pushed(&mut self, lease: LeaseKey, now_us: u64) {
         if let Some(given) = self.given.get_mut(lease) {
@@ -356,7 +365,8 @@ impl Fleet {
     }
 
     fn least_loaded(&mut self, kind: &WorkerKind) -> Option<(ProcessId, &mut Worker)> {
-        let fitting = self.workers.iter_mut().filter(|(_, worker)| worker.kind == *kind);
+        let any = self.plants.has(Plant::AnyKind);
+        let fitting = self.workers.iter_mut().filter(|(_, worker)| any || worker.kind == *kind);
         let least = fitting.min_by_key(|(_, worker)| worker.load());
         least.map(|(process, worker)| (*process, worker))
     }
@@ -483,6 +493,21 @@ mod tests {
         assert!(!fleet.has_room(lease));
         let _ = fleet.answered(lease, 19, 5_100);
         assert!(fleet.is_idle(lease));
+    }
+
+    /// FLEET-3.
+    #[test]
+    fn a_task_is_left_to_a_lease_on_its_way() {
+        let mut fleet = Fleet::new();
+        let lease = leases(1)[0];
+        fleet.ready(FIRST);
+        fleet.granted(lease, CLASS, false);
+        assert!(fleet.takes_one(lease, 1, 1), "the one on its way is this");
+        fleet.pushed(lease, 0);
+        let _ = fleet.answered(lease, 1, 10);
+        fleet.pushed(lease, 10);
+        assert!(!fleet.takes_one(lease, 2, 2));
+        assert!(fleet.takes_one(lease, 3, 2));
     }
 
     #[test]

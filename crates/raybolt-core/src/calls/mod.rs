@@ -16,7 +16,9 @@
 //! - [`queue`]: one per actor; order of calls per caller, concurrency groups, cancellation.
 //! - [`objects`]: one per node; what lies where in its store, who reads it, what goes to disk.
 //! - [`incarnations`]: one per actor that lives in another process; what was sent there, and its deaths.
+//! - [`borrows`]: one per worker process; what it holds of its driver's objects, and when it gives that back.
 
+pub mod borrows;
 pub mod fleet;
 pub mod incarnations;
 pub mod kinds;

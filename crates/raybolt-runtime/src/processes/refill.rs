@@ -34,12 +34,10 @@ impl Hub {
         let Assigned { lease, class, process } = assigned;
         // One that has to make room for others drains, and is given back.
         let yields = self.fleet.slice_is_over(lease, now_us) && self.scheduler.must_yield(lease);
-        while !yields && self.fleet.has_room(lease) {
-            // What is queued for leases that are on their way is theirs: it need not wait behind others.
-            let others = self.scheduler.starting(class);
-            if !self.fleet.is_idle(lease) && self.owner.queued(class) <= others {
-                break;
-            }
+        while !yields && {
+            let (queued, starting) = (self.owner.queued(class), self.scheduler.starting(class));
+            self.fleet.takes_one(lease, queued, starting)
+        } {
             let Some(work) = self.lend(lease, class) else { break };
             self.fleet.pushed(lease, now_us);
             pushes.push(Push { lease, class, process, work });

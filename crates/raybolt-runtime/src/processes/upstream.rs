@@ -7,16 +7,16 @@
 //! # Invariants
 //! - **UP-1 (in order).** What names an object goes before what uses the name, and the release of a
 //!   reference after all uses: they travel the same link in the order in which they happened.
-//! - **UP-3 (given back once).** What the driver lent, counted by its messages (`Lend`), is released as often,
-//!   when the last handle or unread loan of an object goes; how often bodies are read does not matter.
-//! - **UP-2 (asked once).** An object is fetched once for all handles that want it meanwhile, and not at all if
-//!   one of them has it: values never change. What a submitted task returns comes unasked.
+//!
+//! UP-2 and UP-3 are kept by [`Borrows`], which counts what is held and lent here. An object is not asked for at
+//! all if one of its handles has it: values never change. What a submitted task returns comes unasked.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
+use raybolt_core::calls::borrows::{Borrows, LetGo};
 use raybolt_core::calls::scheduler::{Demand, LeaseKey};
 use raybolt_wire::Value;
 use raybolt_wire::work::{self, Outcome, SlabGranted, Submit, ToDriver};
@@ -49,7 +49,7 @@ pub(crate) struct Upstream {
     pub(crate) leader: Arc<Leader<Arc<Serving>>>,
     pub(crate) process: u64,
     named: AtomicU64,
-    known: Mutex<HashMap<u64, Known>>,
+    known: Mutex<Borrows<Known>>,
     /// Streams that are read here, until their end has come.
     streams: Mutex<HashMap<u64, Arc<dyn Inlet>>>,
     pub(crate) shelf: WorkerShelf,
@@ -68,12 +68,6 @@ type Granted = std::result::Result<SlabGranted, String>;
 #[derive(Default)]
 struct Known {
     handles: Vec<Weak<dyn AnyObject>>,
-    /// Handles, and loans that have not been read.
-    holders: u32,
-    /// How often the driver has lent it.
-    borrows: u32,
-    /// Its value is on its way here. Handles that come when it was here ask for it once more.
-    is_wanted: bool,
     /// The actor that called itself to have it.
     of_itself: Option<u64>,
     /// How much of [`Upstream::kept_bytes`] it is.
@@ -90,7 +84,7 @@ impl Drop for Loan {
         // Without a session the driver is gone.
         let _ = session::with(|session| {
             if let Place::Driver(upstream) = &session.place {
-                self.refs.iter().for_each(|id| upstream.released(*id));
+                self.refs.iter().for_each(|id| upstream.loan_over(*id));
             }
         });
     }
@@ -100,11 +94,8 @@ impl Upstream {
     /// The driver lends these objects with its next message.
     pub(crate) fn loan(&self, refs: Vec<u64>) -> Loan {
         let mut known = self.known();
-        for id in &refs {
-            let known = known.entry(*id).or_default();
-            known.holders += 1;
-            known.borrows += 1;
-        }
+        refs.iter().for_each(|id| known.lent(*id));
+        drop(known);
         Loan { refs }
     }
 
@@ -216,9 +207,10 @@ impl Upstream {
         cells.each(&mut |hold, object| {
             let id = self.name();
             hold.set_id(id);
-            let (handles, holders, borrows) = (vec![object], 1, 1);
-            let known = Known { handles, holders, borrows, is_wanted: true, ..Known::default() };
-            self.known().insert(id, known);
+            let mut known = self.known();
+            known.named(id).handles.push(object);
+            let _ = known.wanted(id); // It comes unasked.
+            drop(known);
             returns.push(id);
         });
         returns
@@ -230,7 +222,7 @@ impl Upstream {
         let id = self.name();
         object.0.hold.set_id(id);
         self.know_own(id, &object.0);
-        self.known().entry(id).or_default().is_wanted = true;
+        let _ = self.known().wanted(id); // It comes unasked.
         object
     }
 
@@ -238,7 +230,9 @@ impl Upstream {
     pub(crate) fn come_from_itself(&self, objects: &[u64], actor: u64) {
         let mut known = self.known();
         for object in objects {
-            known.entry(*object).and_modify(|known| known.of_itself = Some(actor));
+            if let Some(known) = known.about(*object) {
+                known.of_itself = Some(actor);
+            }
         }
     }
 
@@ -246,7 +240,7 @@ impl Upstream {
     /// cannot start before this one has ended.
     pub(crate) fn waits_for_itself(&self, object: u64) -> Option<String> {
         let current = context::current_actor()?;
-        let actor = self.known().get(&object)?.of_itself?;
+        let actor = self.known().about(object)?.of_itself?;
         let key = KeyData::from_ffi(actor).into();
         let is_own = context::caller_of_actor(key) == current;
         is_own.then(|| self.serving.hosts.runs_alone(actor)).flatten()
@@ -270,7 +264,7 @@ impl Upstream {
         object.0.hold.set_id(id);
         self.know_own(id, &object.0);
         if let Some(bytes) = kept_bytes {
-            self.known().entry(id).or_default().kept_bytes = bytes;
+            self.known().about(id).expect("it was named a line ago").kept_bytes = bytes;
         }
         let refs = refs.iter().map(|object| object.id()).collect();
         self.send(&ToDriver::Put { object: id, refs }, &body);
@@ -308,19 +302,15 @@ impl Upstream {
         if self.is_here(id) {
             return;
         }
-        {
-            let mut known = self.known();
-            let Some(known) = known.get_mut(&id) else { return };
-            if std::mem::replace(&mut known.is_wanted, true) {
-                return;
-            }
+        let is_first = self.known().wanted(id); // The lock ends here.
+        if is_first {
+            self.send(&ToDriver::Fetch { object: id }, &[]);
         }
-        self.send(&ToDriver::Fetch { object: id }, &[]);
     }
 
     /// Whether another handle has it; then all have it.
     fn is_here(&self, id: u64) -> bool {
-        let handles = match self.known().get(&id) {
+        let handles = match self.known().about(id) {
             Some(known) if known.handles.len() > 1 => known.handles.clone(),
             _ => return false,
         };
@@ -333,19 +323,31 @@ impl Upstream {
 
     /// A handle is gone.
     pub(crate) fn released(&self, id: u64) {
-        let borrows = {
-            let mut known = self.known();
-            let Some(found) = known.get_mut(&id) else { return };
-            found.handles.retain(|handle| handle.strong_count() > 0);
-            found.holders -= 1;
-            match found.holders {
-                0 => known.remove(&id).map_or(0, |found| {
-                    self.kept_bytes.fetch_sub(found.kept_bytes, Ordering::Relaxed);
-                    found.borrows
-                }),
-                _ => 0,
+        let borrows = self.left(self.known().let_go(id)); // The lock ends here.
+        self.give_back(id, borrows);
+    }
+
+    /// A body is gone that came with this reference.
+    fn loan_over(&self, id: u64) {
+        let borrows = self.left(self.known().loan_over(id)); // The lock ends here.
+        self.give_back(id, borrows);
+    }
+
+    /// How many borrows are to be given back.
+    fn left(&self, left: LetGo<'_, Known>) -> u32 {
+        match left {
+            LetGo::Held(known) => {
+                known.handles.retain(|handle| handle.strong_count() > 0);
+                0
             }
-        };
+            LetGo::Last(borrows, known) => {
+                self.kept_bytes.fetch_sub(known.kept_bytes, Ordering::Relaxed);
+                borrows
+            }
+        }
+    }
+
+    fn give_back(&self, id: u64, borrows: u32) {
         for _ in 0..borrows {
             self.say(&ToDriver::Released { object: id });
         }
@@ -361,8 +363,7 @@ impl Upstream {
         let stream = self.streams().remove(&id);
         let handles = {
             let mut known = self.known();
-            let Some(known) = known.get_mut(&id) else { return };
-            known.is_wanted = false; // Handles that come later ask again.
+            let Some(known) = known.arrived(id) else { return };
             known.handles.clone()
         };
         let value = value(id, outcome, body, loan);
@@ -437,21 +438,18 @@ impl Upstream {
     /// A handle to an object that the driver has lent.
     fn know<T: Value>(&self, id: u64, object: &Arc<Object<T>>) {
         let handle: Arc<dyn AnyObject> = object.clone();
-        let mut known = self.known();
-        let known = known.entry(id).or_default();
-        known.handles.push(Arc::downgrade(&handle));
-        known.holders += 1;
+        self.known().holds(id).handles.push(Arc::downgrade(&handle));
     }
 
     /// A handle to something that the driver has lent and that never comes here: an actor.
     pub(crate) fn holds(&self, id: u64) {
-        self.known().entry(id).or_default().holders += 1;
+        self.known().holds(id);
     }
 
     /// A handle to an object that this process has named, for which the driver counts one borrow.
     fn know_own<T: Value>(&self, id: u64, object: &Arc<Object<T>>) {
-        self.know(id, object);
-        self.known().entry(id).or_default().borrows += 1;
+        let handle: Arc<dyn AnyObject> = object.clone();
+        self.known().named(id).handles.push(Arc::downgrade(&handle));
     }
 
     pub(crate) fn name(&self) -> u64 {
@@ -479,7 +477,7 @@ impl Upstream {
         self.streams.lock().expect("no thread panics with this lock")
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
+    fn known(&self) -> MutexGuard<'_, Borrows<Known>> {
         self.known.lock().expect("no thread panics while it holds what is known")
     }
 }

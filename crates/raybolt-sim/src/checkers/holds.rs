@@ -8,6 +8,7 @@
 //!   message under way holds it (OWN-1).
 //! - It is freed once, and as soon as the owner knows that nobody holds it (OWN-4).
 //! - Nobody speaks of an object that he holds and finds it gone.
+//! - A worker gives back what it was lent, once (UP-3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -133,9 +134,14 @@ impl Holds {
     }
 
     /// The owner hears that a handle is gone.
-    pub fn release_heard(&mut self, key: ObjectKey, by: ProcessId) {
-        take_one(&mut self.of(key).known, by);
+    pub fn release_heard(&mut self, key: ObjectKey, by: ProcessId) -> Verdict {
+        let record = self.of(key);
+        require(record.known.contains_key(&by), NAME, || {
+            format!("UP-3: {by} gives {key:?} back more often than it was lent")
+        })?;
+        take_one(&mut record.known, by);
         self.look_at(key);
+        Ok(())
     }
 
     /// A process is declared dead: what it holds does not count any more.

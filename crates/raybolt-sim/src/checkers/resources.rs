@@ -187,6 +187,13 @@ impl Resources {
         }
     }
 
+    /// The GPUs of a lease, in ascending order.
+    pub fn gpus(&self, key: LeaseKey) -> Vec<u32> {
+        let mut gpus = self.leases.get(&key).map(|lease| lease.gpus.clone()).unwrap_or_default();
+        gpus.sort_unstable();
+        gpus
+    }
+
     /// With nothing to run, everything is available.
     pub fn all_returned(&self, scheduler: &Scheduler) -> Verdict {
         let leases = scheduler.leases();

@@ -12,6 +12,9 @@
 //! others, which the driver owns; it waits for them, keeps references for later, passes them on, returns
 //! them inside values, puts, and reads and writes large values in the store.
 //!
+//! References come as loans, with bodies that are read once, more often or never. What holds GPUs runs in workers
+//! of its own kind, which come when they are wanted.
+//!
 //! # Faults
 //! Workers die at any step: before and after what is pushed to them arrives, while a task runs, with its
 //! answer in the outbox or half of it on the way, holding references, with a slab half filled. Links stall.
@@ -24,6 +27,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use raybolt_core::calls::fleet::Fleet;
+use raybolt_core::calls::kinds::WorkerKind;
 use raybolt_core::calls::owner::{ActorKey, Attempt, ClassId, ObjectKey, Owner, TaskKey};
 use raybolt_core::calls::scheduler::{CPU, Demand, GPU, LeaseKey, Scheduler};
 use raybolt_core::ids::ProcessId;
@@ -42,6 +46,7 @@ use crate::trace::{Trace, Verdict, require};
 mod actors;
 mod driver;
 mod links;
+mod loans;
 mod messages;
 mod options;
 mod program;
@@ -82,6 +87,8 @@ pub enum Event {
     Step(ProcessId, u64, u32),
     /// A worker uses a reference that it kept; the last time if so marked.
     UsesKept(ProcessId, u64, bool),
+    /// A worker reads a body that it kept, or drops it.
+    Body(ProcessId, u64, bool),
     /// A thread of the driver has run the task that it waited for.
     RanHere(TaskKey, Attempt, u64, Option<LeaseKey>),
     /// A task's deadline passes.
@@ -90,8 +97,8 @@ pub enum Event {
     Store(StoreEvent),
     /// A worker crashes.
     Crash,
-    /// A new worker is there.
-    Join,
+    /// A new worker of this kind is there.
+    Join(WorkerKind),
 }
 
 /// What the world shares with its workers.
@@ -123,6 +130,10 @@ struct World<'a> {
     /// What the driver knows of each worker that it believes to live.
     records: BTreeMap<ProcessId, Record>,
     next_process: u64,
+    /// Kinds of which a worker was asked for and is not there yet.
+    starting: BTreeSet<WorkerKind>,
+    /// Classes of which a task was just pushed behind another, with a lease on its way.
+    pushed_behind: BTreeSet<ClassId>,
     leases: BTreeMap<LeaseKey, Leased>,
     jobs: BTreeMap<u64, Job>,
     serials: BTreeMap<TaskKey, u64>,
@@ -156,6 +167,8 @@ pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
         workers: BTreeMap::new(),
         records: BTreeMap::new(),
         next_process: 1,
+        starting: BTreeSet::new(),
+        pushed_behind: BTreeSet::new(),
         leases: BTreeMap::new(),
         jobs: BTreeMap::new(),
         serials: BTreeMap::new(),
@@ -191,7 +204,7 @@ pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
 impl World<'_> {
     fn run(&mut self) -> Verdict {
         for _ in 0..self.shared.options.workers {
-            self.join()?;
+            self.join(WorkerKind::Shared)?;
         }
         self.shared.clock.at(0, Event::Program);
         if let Some(every) = self.shared.options.crash_every_us {
@@ -250,6 +263,13 @@ impl World<'_> {
                 self.may_die(process);
                 Ok(())
             }
+            Event::Body(process, body, last) => {
+                if let Some(worker) = self.workers.get_mut(&process) {
+                    worker.has_body(&mut self.shared, body, last)?;
+                }
+                self.may_die(process);
+                Ok(())
+            }
             Event::RanHere(key, attempt, serial, lease) => {
                 self.ran_here(key, attempt, serial, lease)
             }
@@ -260,7 +280,7 @@ impl World<'_> {
                 self.crash();
                 Ok(())
             }
-            Event::Join => self.join(),
+            Event::Join(kind) => self.join(kind),
         }
     }
 
@@ -314,7 +334,7 @@ impl World<'_> {
     /// Whoever has just done something may die before the next thing.
     fn may_die(&mut self, process: ProcessId) {
         // Most interesting is a death between an answer and its way out.
-        let fault = self.shared.options.die * if self.shared.has_unsent(process) { 4 } else { 1 };
+        let fault = self.shared.options.die * if self.shared.has_unsent(process) { 8 } else { 1 };
         if !self.shared.healed
             && self.workers.contains_key(&process)
             && self.shared.rng.below(10_000) < u64::from(fault)
@@ -349,13 +369,14 @@ impl World<'_> {
         self.shared.clock.at(at, Event::Lost(process));
     }
 
-    fn join(&mut self) -> Verdict {
+    fn join(&mut self, kind: WorkerKind) -> Verdict {
         let process = ProcessId(self.next_process);
         self.next_process += 1;
-        self.note(&[5, process.0], || format!("{process} joins"));
-        self.workers.insert(process, Worker::new(process));
+        self.note(&[5, process.0], || format!("{process} joins for {kind:?}"));
+        self.starting.remove(&kind);
+        self.workers.insert(process, Worker::new(process, self.plants));
         self.shared.connect(process);
-        self.joined(process)
+        self.joined(process, kind)
     }
 
     fn demand_liveness(&self) -> Verdict {

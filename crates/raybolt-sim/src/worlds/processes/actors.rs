@@ -8,8 +8,7 @@ use raybolt_core::ids::ProcessId;
 use raybolt_wire::work::{Call, Code, Host, MethodCode, Offset, Outcome, ToWorker};
 use slotmap::{Key, KeyData};
 
-use super::links::Way;
-use super::messages::{self, Parcel};
+use super::messages::Parcel;
 use super::worker::SHARED;
 use super::{SEAT, World, lease_id, task_id, task_key};
 use crate::checkers::lives::Lives;
@@ -93,8 +92,7 @@ impl World<'_> {
         let class = actor.class;
         if !actor.calls.is_placing() {
             self.want(class, 0);
-            self.give_back(lease); // Killed while it waited.
-            return Ok(());
+            return self.give_back(lease); // Killed while it waited.
         }
         actor.lease = Some(lease);
         self.want(class, 0);
@@ -122,7 +120,7 @@ impl World<'_> {
     }
 
     fn tell(&mut self, to: ProcessId, message: ToWorker, parcel: &Parcel) {
-        self.shared.write(to, Way::ToWorker, &messages::ToWorker::Work(message), parcel);
+        self.shared.tell(to, message, parcel);
     }
 
     /// A call is made; a dead actor answers at once.
@@ -224,7 +222,7 @@ impl World<'_> {
         let lease = actor.lease.take();
         self.fleet.actor_ended(key);
         if let Some(lease) = lease {
-            self.give_back(lease);
+            self.give_back(lease)?;
         }
         left.into_iter().try_for_each(|(task, _)| self.fail(task, 0))
     }

@@ -2,13 +2,13 @@
 //! answers, and loses them.
 
 use raybolt_core::calls::fleet::Assigned;
+use raybolt_core::calls::kinds::{self, WorkerKind};
 use raybolt_core::calls::owner::{self, Attempt, ClassId, Effect, ObjectKey, TaskKey};
-use raybolt_core::calls::scheduler::{self, CPU, LeaseKey};
+use raybolt_core::calls::scheduler::{self, CPU, GPU, LeaseKey};
 use raybolt_core::ids::ProcessId;
 use raybolt_wire::work::{self, Outcome};
 
-use super::links::Way;
-use super::messages::{Content, Parcel, ToDriver, ToWorker};
+use super::messages::{Content, Parcel, ToDriver};
 use super::tasks::{Lent, Record};
 use super::{Event, World, lease_key, task_id, task_key};
 use crate::trace::{Verdict, require};
@@ -26,11 +26,21 @@ pub struct Leased {
     waits: u32,
     /// Whether the fleet says that its CPU is free.
     is_free: bool,
+    /// Whether it ever had a task.
+    has_served: bool,
 }
 
 impl Leased {
     fn new(class: ClassId) -> Self {
-        Leased { class, taken: 0, is_closing: false, out: 0, waits: 0, is_free: false }
+        Leased {
+            class,
+            taken: 0,
+            is_closing: false,
+            out: 0,
+            waits: 0,
+            is_free: false,
+            has_served: false,
+        }
     }
 }
 
@@ -48,6 +58,7 @@ impl World<'_> {
                 };
                 self.granted(lease, class)?;
             } else if !self.settle_store()? {
+                self.pushed_behind.clear();
                 return Ok(());
             }
         }
@@ -85,9 +96,24 @@ impl World<'_> {
             return self.actor_granted(actor, lease);
         }
         let is_exclusive = demand.iter().any(|(name, _)| name != CPU);
-        match self.fleet.granted(lease, class, is_exclusive) {
+        let kind = kinds::of_lease(&self.scheduler, lease);
+        match self.fleet.granted_to(kind.clone(), lease, class, is_exclusive) {
             Some(assigned) => self.refill(assigned.lease),
-            None => Ok(()),
+            None => {
+                self.want_worker(kind);
+                Ok(())
+            }
+        }
+    }
+
+    /// A lease waits for a worker of its kind: those end that have its GPUs, and one is started. Shared ones
+    /// are always kept.
+    fn want_worker(&mut self, kind: WorkerKind) {
+        let superseded = self.fleet.superseded(&kind);
+        superseded.into_iter().for_each(|process| self.kill(process));
+        if kind != WorkerKind::Shared && !self.is_closing && self.starting.insert(kind.clone()) {
+            let delay = self.shared.rng.within(&(1..=self.shared.options.detect_us));
+            self.shared.clock.after(delay, Event::Join(kind));
         }
     }
 
@@ -95,9 +121,13 @@ impl World<'_> {
     fn refill(&mut self, lease: LeaseKey) -> Verdict {
         let Some(process) = self.fleet.process(lease) else { return Ok(()) };
         let slice_tasks = self.shared.options.slice_tasks;
-        while self.fleet.has_room(lease) {
+        let class = self.leased(lease).class;
+        while {
+            let (queued, starting) = (self.owner.queued(class), self.scheduler.starting(class));
+            self.fleet.takes_one(lease, queued, starting)
+        } {
             let leased = self.leases.get_mut(&lease).expect("what is given was granted");
-            let (class, slice_over) = (leased.class, leased.taken >= slice_tasks);
+            let slice_over = leased.taken >= slice_tasks;
             leased.is_closing |= slice_over && self.scheduler.must_yield(lease);
             if leased.is_closing {
                 break;
@@ -108,12 +138,18 @@ impl World<'_> {
             self.scheduler.started(lease);
             self.tasks.lent(task, attempt)?;
             self.fleet.pushed(lease, self.shared.clock.now());
-            self.leased(lease).out += 1;
-            self.push(process, lease, task, Lent { attempt, lease: Some(lease), serial });
+            let leased = self.leased(lease);
+            leased.out += 1;
+            leased.has_served = true;
+            let is_behind = leased.out > 1;
+            if is_behind && self.scheduler.starting(class) > 0 {
+                self.pushed_behind.insert(class);
+            }
+            self.push(process, lease, task, Lent { attempt, lease: Some(lease), serial })?;
         }
         if self.fleet.is_idle(lease) {
             self.fleet.returned(lease);
-            self.give_back(lease);
+            self.give_back(lease)?;
         }
         Ok(())
     }
@@ -125,25 +161,30 @@ impl World<'_> {
     }
 
     /// Returns a lease; its class may still have tasks.
-    pub fn give_back(&mut self, lease: LeaseKey) {
+    pub fn give_back(&mut self, lease: LeaseKey) -> Verdict {
         let leased = self.leases.remove(&lease).expect("a lease is returned once");
         self.resources.returned(lease);
         if self.actor_of_class(leased.class).is_some() {
             self.scheduler.returned(lease);
-            return;
+            return Ok(());
         }
+        let came_in_vain = !leased.has_served && self.pushed_behind.contains(&leased.class);
+        require(!came_in_vain, "resources", || {
+            format!("FLEET-3: {lease:?} finds no task, since one was pushed behind another")
+        })?;
         self.want(leased.class, 0);
         self.scheduler.returned(lease);
         let queued = self.owner.queued(leased.class);
         if queued > 0 {
             self.want(leased.class, queued);
         }
+        Ok(())
     }
 
     /// A worker has proved itself.
-    pub fn joined(&mut self, process: ProcessId) -> Verdict {
-        self.records.insert(process, Record::default());
-        for Assigned { lease, .. } in self.fleet.ready(process) {
+    pub fn joined(&mut self, process: ProcessId, kind: WorkerKind) -> Verdict {
+        self.records.insert(process, Record::of(kind.clone()));
+        for Assigned { lease, .. } in self.fleet.ready_as(kind, process) {
             self.refill(lease)?;
         }
         let actors = self.fleet.waiting_actors();
@@ -282,14 +323,15 @@ impl World<'_> {
             }
         }
         for (lease, _) in self.fleet.lost(process) {
-            self.give_back(lease);
+            self.give_back(lease)?;
         }
         for actor in self.actors_at(process) {
             self.actor_lost(actor)?;
         }
-        if !self.is_closing {
+        // Others are started when they are wanted.
+        if !self.is_closing && record.kind == WorkerKind::Shared {
             let delay = self.shared.rng.within(&(1..=self.shared.options.detect_us));
-            self.shared.clock.after(delay, Event::Join);
+            self.shared.clock.after(delay, Event::Join(WorkerKind::Shared));
         }
         Ok(())
     }
@@ -312,8 +354,7 @@ impl World<'_> {
                 let found = records.find(|(_, record)| record.lent.contains_key(&task));
                 if let Some(process) = found.map(|(process, _)| *process) {
                     let message = work::ToWorker::Cancel { task: task_id(task) };
-                    let message = ToWorker::Work(message);
-                    self.shared.write(process, Way::ToWorker, &message, &Parcel::default());
+                    self.shared.tell(process, message, &Parcel::default());
                     if force && !self.shared.healed {
                         self.kill(process);
                     }
@@ -338,6 +379,9 @@ impl World<'_> {
     /// A thread that waits for an object runs its task itself, if that can be had.
     pub fn run_here(&mut self, object: ObjectKey) -> Verdict {
         let Some(class) = self.owner.claimable(object) else { return Ok(()) };
+        if self.demands[&class].amount(GPU) > 0 {
+            return Ok(()); // It runs in a process of its own kind.
+        }
         let awaited = self.scheduler.is_awaited(class, self.owner.queued(class));
         let lease = if awaited { None } else { self.scheduler.lease_now(class) };
         if let Some(lease) = lease {

@@ -16,7 +16,7 @@ use raybolt_wire::{value, work};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::messages::Parcel;
+use super::messages::{Parcel, ToWorker};
 use super::{Event, Shared};
 use crate::clock::Micros;
 use crate::trace::{Verdict, Violation};
@@ -65,6 +65,16 @@ impl Shared<'_> {
             let linger = self.rng.within(&(0..=self.options.linger_us));
             self.clock.after(linger, Event::Flush(process, way));
         }
+    }
+
+    /// Tells a worker something. What is lent with it is announced in front of it, as in the product.
+    pub fn tell(&mut self, process: ProcessId, message: work::ToWorker, body: &Parcel) {
+        let refs: Vec<_> = body.occurrences().collect();
+        if !refs.is_empty() {
+            let lend = ToWorker::Work(work::ToWorker::Lend { refs });
+            self.write(process, Way::ToWorker, &lend, &Parcel::default());
+        }
+        self.write(process, Way::ToWorker, &ToWorker::Work(message), body);
     }
 
     /// What was written goes out.

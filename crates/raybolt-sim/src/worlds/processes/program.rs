@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use raybolt_core::calls::kinds::WorkerKind;
 use raybolt_core::calls::owner::{ActorKey, ObjectKey, Target, TaskKey};
 use raybolt_core::calls::queue::{CallerId, Mode};
 
@@ -47,7 +48,8 @@ impl World<'_> {
             });
         }
         match self.shared.rng.below(100) {
-            0..=9 => self.put(),
+            0..=7 => self.put(),
+            8..=9 => self.submit_a_crowd(),
             10..=39 => self.submit_one(),
             40..=48 => self.with_handle(|world, object| {
                 world.clone_handle(object);
@@ -82,7 +84,7 @@ impl World<'_> {
         self.shared.healed = true;
         self.shared.trace.healed();
         // Somebody has to do the work.
-        self.join()?;
+        self.join(WorkerKind::Shared)?;
         if self.shared.options.end_session {
             self.end_session()?;
         }
@@ -204,6 +206,15 @@ impl World<'_> {
         {
             let after = self.shared.rng.within(&(1..=20 * self.shared.options.task_us));
             self.shared.clock.after(after, Event::Deadline(task, *object));
+        }
+        Ok(())
+    }
+
+    /// As many tasks as there are CPUs, at once: each has a CPU to itself, if nobody else is there.
+    fn submit_a_crowd(&mut self) -> Verdict {
+        let (class, _) = self.shared.rng.pick(&self.classes).clone();
+        for _ in 0..self.shared.options.cpus {
+            self.submit_to(Target::Class(class), 0);
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ impl World<'_> {
                     let record = self.records.get_mut(&from).expect("the dead are not heard");
                     record.chosen.remove(&object);
                 }
-                self.shared.holds.release_heard(key, from);
+                self.shared.holds.release_heard(key, from)?;
                 self.owner.returned(key, from);
                 Ok(())
             }
@@ -61,6 +61,10 @@ impl World<'_> {
         let demand = Demand::from_units(demand.clone());
         let class = self.scheduler.class(function, &demand).expect("the node has what was drawn");
         let (target, retries) = (Target::Class(class), *retries);
+        // What it returns goes there unasked.
+        for (object, id) in returned.iter().zip(returns) {
+            self.asked.entry(*object).or_default().push((from, *id));
+        }
         self.submit(NewTask { target, retries, needs, lent, returns: returned.clone() });
         for object in returned {
             self.owner.released(object); // It has no handle here.

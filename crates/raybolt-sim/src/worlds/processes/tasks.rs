@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use raybolt_core::calls::kinds::WorkerKind;
 use raybolt_core::calls::owner::{Attempt, ObjectKey, Retry, Returns, Submit, Target, TaskKey};
 use raybolt_core::calls::scheduler::{GPU, LeaseKey};
 use raybolt_core::ids::ProcessId;
 use raybolt_wire::work::{self, Code, Offset, Outcome, Run};
 
-use super::links::Way;
-use super::messages::{Content, Parcel, Place, ToWorker};
+use super::messages::{Content, Parcel, Place};
 use super::{World, lease_id, object_id, task_id};
-use crate::trace::Verdict;
+use crate::trace::{Verdict, require};
 
 /// One task, as whoever submitted it made it.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct NewTask {
 /// What the driver knows of one worker.
 #[derive(Debug, Default)]
 pub struct Record {
+    /// What it is for.
+    pub kind: WorkerKind,
     /// Tasks in its hands (NODE-1), calls of actors among them.
     pub lent: BTreeMap<TaskKey, Lent>,
     /// Objects that it made, by the ids that it chose.
@@ -51,6 +53,11 @@ pub struct Lent {
 }
 
 impl Record {
+    /// A worker of this kind, without anything in its hands.
+    pub fn of(kind: WorkerKind) -> Self {
+        Record { kind, ..Record::default() }
+    }
+
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.lent.is_empty() && self.chosen.is_empty()
@@ -126,12 +133,17 @@ impl World<'_> {
     }
 
     /// Hands a task to a worker.
-    pub fn push(&mut self, to: ProcessId, lease: LeaseKey, task: TaskKey, lent: Lent) {
+    pub fn push(&mut self, to: ProcessId, lease: LeaseKey, task: TaskKey, lent: Lent) -> Verdict {
         let run = self.run_of(lent.serial, lent.attempt, Some(lease));
         let parcel = self.packed(lent.serial, to);
         let record = self.records.get_mut(&to).expect("leases are given to workers that live");
+        let gpus = self.resources.gpus(lease);
+        require(record.kind.gpu_ids() == gpus, "kinds", || {
+            format!("KIND-2: what holds GPUs {gpus:?} goes to {to}, which is {:?}", record.kind)
+        })?;
         record.lent.insert(task, lent);
-        self.shared.write(to, Way::ToWorker, &ToWorker::Work(work::ToWorker::Run(run)), &parcel);
+        self.shared.tell(to, work::ToWorker::Run(run), &parcel);
+        Ok(())
     }
 
     /// A value on its way to a worker.
@@ -248,8 +260,8 @@ impl World<'_> {
     pub fn send_value(&mut self, object: ObjectKey, to: ProcessId, asked_as: u64, is_there: bool) {
         let values = if is_there { vec![self.content(object, to)] } else { Vec::new() };
         let outcome = if is_there { Outcome::Returned } else { Outcome::Failed };
-        let message = ToWorker::Work(work::ToWorker::Value { object: asked_as, outcome });
-        self.shared.write(to, Way::ToWorker, &message, &Parcel { values, ..Parcel::default() });
+        let message = work::ToWorker::Value { object: asked_as, outcome };
+        self.shared.tell(to, message, &Parcel { values, ..Parcel::default() });
     }
 
     /// Who waits for what a cancelled task makes need not wait for its end.

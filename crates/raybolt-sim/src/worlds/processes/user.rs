@@ -4,9 +4,9 @@ use raybolt_core::calls::objects::{ALIGN, Region};
 
 use raybolt_wire::work::{Code, Offset, Submit, ToDriver};
 
+use super::Shared;
 use super::messages::{self, Content, Parcel, Place};
 use super::worker::{Phase, Worker};
-use super::{Event, Shared};
 use crate::checkers::holds::CHOSEN_THERE;
 use crate::trace::Verdict;
 
@@ -81,6 +81,8 @@ impl Worker {
         let max_retries = shared.rng.count(0..=shared.options.retries_max);
         for id in &returns {
             shared.holds.made_there(*id, self.process);
+            self.borrows.named(*id);
+            let _ = self.borrows.wanted(*id); // It comes unasked.
         }
         self.runs.get_mut(&task).expect("it runs").refs.extend(&returns);
         let message = ToDriver::Submit(Submit {
@@ -103,6 +105,7 @@ impl Worker {
         let value = self.value(shared, task);
         let object = self.name();
         shared.holds.made_there(object, self.process);
+        self.borrows.named(object);
         self.runs.get_mut(&task).expect("it runs").refs.push(object);
         let refs = value.refs.clone();
         let parcel = Parcel { values: vec![value], ..Parcel::default() };
@@ -127,10 +130,7 @@ impl Worker {
         }
         let index = shared.rng.index(run.refs.len());
         let object = run.refs.swap_remove(index);
-        let first = shared.rng.within(&(1..=shared.options.keep_us));
-        let second = first + shared.rng.within(&(1..=shared.options.keep_us));
-        shared.clock.after(first, Event::UsesKept(self.process, object, false));
-        shared.clock.after(second, Event::UsesKept(self.process, object, true));
+        self.keep(shared, object);
     }
 
     /// A value, often with references in it; a large one is written into the worker's slab.

@@ -6,15 +6,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use raybolt_core::calls::borrows::Borrows;
 use raybolt_core::calls::objects::Region;
 use raybolt_core::calls::queue::{Call, CallerId, Mode, Queue};
 use raybolt_core::ids::ProcessId;
+use raybolt_core::plant::Plants;
 use raybolt_wire::work::{self, Outcome, Run};
 
 use super::links::Way;
 use super::messages::{Content, Parcel, Place, ToDriver, ToWorker};
 use super::{Event, Shared, task_key};
-use crate::trace::Verdict;
+use crate::trace::{Verdict, require};
 
 /// The kind of methods that may run beside others.
 pub const SHARED: u8 = 1;
@@ -30,13 +32,20 @@ pub struct Worker {
     pub runs: BTreeMap<u64, Running>,
     actors: BTreeMap<u64, Hosted>,
     /// Who waits for an object: first asked, first answered.
-    fetches: BTreeMap<u64, VecDeque<Waiter>>,
-    pins: BTreeMap<u64, VecDeque<Waiter>>,
+    pub fetches: BTreeMap<u64, VecDeque<Waiter>>,
+    pub pins: BTreeMap<u64, VecDeque<Waiter>>,
     pub slab: Option<Slab>,
     pub slab_is_wanted: bool,
     /// To be returned once it was told what lies in them.
     pub full_slabs: Vec<u64>,
     pub named: u64,
+    /// What it holds of the driver's objects, as in the product.
+    pub borrows: Borrows<()>,
+    /// What the message before has lent for the next one.
+    pub loan: Vec<u64>,
+    /// Bodies that came and are kept, with what was lent for each.
+    pub bodies: BTreeMap<u64, Parcel>,
+    pub next_body: u64,
 }
 
 /// A slab, and how much of it is written.
@@ -84,10 +93,8 @@ pub enum Phase {
 
 /// Who waits for an answer of the driver.
 #[derive(Clone, Copy, Debug)]
-enum Waiter {
+pub enum Waiter {
     Run(u64, u32),
-    /// Somebody uses a reference that was kept.
-    Nobody,
 }
 
 #[derive(Debug)]
@@ -99,7 +106,7 @@ struct Hosted {
 
 impl Worker {
     /// A worker that was just started.
-    pub fn new(process: ProcessId) -> Self {
+    pub fn new(process: ProcessId, plants: Plants) -> Self {
         Worker {
             process,
             slots: BTreeMap::new(),
@@ -111,12 +118,25 @@ impl Worker {
             slab_is_wanted: false,
             full_slabs: Vec::new(),
             named: 0,
+            borrows: Borrows::with_plants(plants),
+            loan: Vec::new(),
+            bodies: BTreeMap::new(),
+            next_body: 0,
         }
     }
 
     /// A message arrives.
     pub fn heard(&mut self, shared: &mut Shared, message: ToWorker, parcel: Parcel) -> Verdict {
+        let loan = std::mem::take(&mut self.loan);
+        require(loan.iter().copied().eq(parcel.occurrences()), "loans", || {
+            format!("{message:?} holds {parcel:?}, and {loan:?} was lent for it")
+        })?;
         match message {
+            ToWorker::Work(work::ToWorker::Lend { refs }) => {
+                refs.iter().for_each(|object| self.borrows.lent(*object));
+                self.loan = refs;
+                Ok(())
+            }
             ToWorker::Work(message) => self.heard_of_work(shared, message, parcel),
             ToWorker::Pinned { object, key, region, tag } => {
                 self.pinned(shared, object, (key, region, tag))
@@ -176,14 +196,16 @@ impl Worker {
             return Ok(());
         };
         let Run { task, attempt, code, .. } = run;
+        let refs = self.read(shared, &parcel)?;
         let running = Running {
             task,
             attempt,
             returns: code.declared.0,
             may_block: code.body.0 == 1,
             kind: Kind::Task(lease),
-            ..Running::of(shared, parcel.occurrences().collect())
+            ..Running::of(shared, refs)
         };
+        self.loan_over(shared, &parcel); // Its arguments were read.
         self.start(shared, running, &parcel)
     }
 
@@ -220,36 +242,11 @@ impl Worker {
         self.fetches.entry(object).or_default().push_back(Waiter::Run(task, attempt));
         let Kind::Task(lease) = kind else { unreachable!("calls do not wait") };
         self.say(shared, work::ToDriver::Blocked { lease });
-        self.say(shared, work::ToDriver::Fetch { object });
+        self.want(shared, object);
         self.start_next(shared, lease)
     }
 
-    fn fetched(
-        &mut self,
-        shared: &mut Shared,
-        object: u64,
-        is_there: bool,
-        parcel: Parcel,
-    ) -> Verdict {
-        let waiter = self.fetches.get_mut(&object).and_then(VecDeque::pop_front);
-        let Some(Waiter::Run(task, attempt)) = waiter else {
-            self.release(shared, parcel.occurrences());
-            return Ok(());
-        };
-        let run = self.runs.get_mut(&task).expect("what waits does not end");
-        run.refs.extend(parcel.occurrences());
-        run.is_refused |= !is_there;
-        let stored = parcel.values.iter().any(|value| value.place == Place::Stored);
-        if stored {
-            self.pins.entry(object).or_default().push_back(Waiter::Run(task, attempt));
-            self.say_more(shared, &ToDriver::Pin { object });
-            return Ok(());
-        }
-        self.unblock(shared, task);
-        Ok(())
-    }
-
-    fn unblock(&mut self, shared: &mut Shared, task: u64) {
+    pub fn unblock(&mut self, shared: &mut Shared, task: u64) {
         if let Kind::Task(lease) = self.runs[&task].kind {
             self.say(shared, work::ToDriver::Unblocked { lease });
         }
@@ -295,7 +292,7 @@ impl Worker {
         let actor = call.actor;
         let hosted = self.actors.get_mut(&actor);
         let Some(hosted) = hosted.filter(|hosted| hosted.incarnation == call.incarnation) else {
-            self.release(shared, parcel.occurrences());
+            self.loan_over(shared, &parcel);
             return Ok(());
         };
         let mode = if call.method.kind == SHARED { Mode::Shared } else { Mode::Exclusive };
@@ -316,14 +313,16 @@ impl Worker {
             let Some(call) = hosted.queue.start_next() else { break };
             let Call { task, group, mode, job: (call, parcel) } = call;
             let incarnation = hosted.incarnation;
+            let refs = self.read(shared, &parcel)?;
             shared.life(actor).starts(task, mode, self.process, incarnation)?;
             let kind = Kind::Call { actor, incarnation, number: call.number, group, mode };
             let running = Running {
                 task: call.task,
                 returns: call.method.body.0,
                 kind,
-                ..Running::of(shared, parcel.occurrences().collect())
+                ..Running::of(shared, refs)
             };
+            self.loan_over(shared, &parcel); // Its arguments were read.
             self.start(shared, running, &parcel)?;
         }
         let hosted = &self.actors[&actor];
@@ -351,7 +350,7 @@ impl Worker {
         let message = work::ToDriver::Called { actor, incarnation, number, outcome, refs };
         let answer = Parcel { truth: task, ..Parcel::default() };
         self.send(shared, &ToDriver::Work(message), &answer)?;
-        self.release(shared, parcel.occurrences());
+        self.loan_over(shared, &parcel);
         self.pump(shared, actor)
     }
 
@@ -363,7 +362,7 @@ impl Worker {
         }
         hosted.is_ending = true;
         for call in hosted.queue.closed() {
-            self.release(shared, call.job.1.occurrences());
+            self.loan_over(shared, &call.job.1);
         }
         self.pump(shared, actor).expect("nothing is left to start");
     }
@@ -374,7 +373,7 @@ impl Worker {
                 let (run, parcel) = line.remove(position).expect("it was found there");
                 let (attempt, outcome, refs) = (run.attempt, Outcome::Failed, Vec::new());
                 self.say(shared, work::ToDriver::Finished { task, attempt, outcome, refs });
-                self.release(shared, parcel.occurrences());
+                self.loan_over(shared, &parcel);
                 return Ok(());
             }
         }
@@ -426,16 +425,7 @@ impl Worker {
         if last {
             self.release(shared, [object].into_iter());
         } else {
-            self.fetches.entry(object).or_default().push_back(Waiter::Nobody);
-            self.say(shared, work::ToDriver::Fetch { object });
-        }
-    }
-
-    /// Lets references go.
-    pub fn release(&self, shared: &mut Shared, ids: impl Iterator<Item = u64>) {
-        for object in ids {
-            shared.holds.let_go(object, self.process);
-            self.say(shared, work::ToDriver::Released { object });
+            self.want(shared, object);
         }
     }
 
