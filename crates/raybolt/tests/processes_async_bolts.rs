@@ -262,6 +262,7 @@ fn main() {
         let session = builder().start().expect("no other session is there");
         let result = catch_unwind(AssertUnwindSafe(case));
         drop(session);
+        elsewhere::tidy();
         let outcome = if result.is_ok() { "ok" } else { "FAILED" };
         *if result.is_ok() { &mut passed } else { &mut failed } += 1;
         eprintln!("test {name} ... {outcome}");

@@ -16,6 +16,16 @@ pub const LONG: Duration = Duration::from_secs(60);
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Diary(pub PathBuf);
 
+/// Removes what diaries and gates of this process have left.
+pub fn tidy() {
+    let ours = format!("rb-{}-", std::process::id());
+    for file in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        if file.file_name().to_string_lossy().starts_with(&ours) {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
 impl Diary {
     pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("rb-{}-{name}", std::process::id()));
