@@ -791,9 +791,8 @@ fn main() {
         let result = catch_unwind(AssertUnwindSafe(case));
         drop(session);
         elsewhere::tidy();
-        let outcome = if result.is_ok() { "ok" } else { "FAILED" };
         *if result.is_ok() { &mut passed } else { &mut failed } += 1;
-        eprintln!("test {name} ... {outcome}");
+        eprintln!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
     }
     let word = if failed == 0 { "ok" } else { "FAILED" }; // As the harness of other tests says it.
     println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
