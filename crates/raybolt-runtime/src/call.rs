@@ -462,7 +462,7 @@ fn stop<T: Value>(object: &ObjectRef<T>, by_force: bool) -> Result<()> {
     session::with(|session| {
         let Ok(key) = object.key_in(session.epoch) else { return };
         if let Place::Driver(upstream) = &session.place {
-            return upstream.cancel(object.id());
+            return upstream.cancel(object.id(), by_force);
         }
         let task = session.lock().task_name(key);
         let error = Error::new(Kind::Cancelled { task });

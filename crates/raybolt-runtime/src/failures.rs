@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, TaskError};
+use crate::error::{Error, Kind, Result, TaskError};
+use crate::processes::errand::{self, Errand};
 use crate::session;
 
 /// How many failures are remembered; older ones are forgotten first.
@@ -22,6 +23,36 @@ pub struct FailureReport {
     pub kind: &'static str,
     /// What failed, how and why.
     pub error: TaskError,
+}
+
+/// The kinds of [`FailureReport`].
+const KINDS: [&str; 5] = [PANIC, TASK, "unschedulable", "worker-died", "no-worker"];
+const PANIC: &str = "panic";
+const TASK: &str = "task";
+
+/// What failed lately in the session, oldest first; at most [`FAILURES_MAX`] are remembered. Code in a
+/// worker process asks its driver.
+///
+/// # Errors
+/// Without a session.
+pub fn errors() -> Result<Vec<FailureReport>> {
+    let told = errand::run(WhatFailed)?.into_iter().map(|(time, kind, error)| {
+        let kind = KINDS.into_iter().find(|known| *known == kind).unwrap_or(TASK);
+        FailureReport { time, kind, error }
+    });
+    Ok(told.collect())
+}
+
+#[derive(Serialize, Deserialize)]
+struct WhatFailed;
+
+impl Errand for WhatFailed {
+    type Answer = Vec<(SystemTime, String, TaskError)>;
+
+    fn run(self) -> Result<Self::Answer> {
+        let told = |report: FailureReport| (report.time, report.kind.to_owned(), report.error);
+        session::with(|session| session.failures.list().into_iter().map(told).collect())
+    }
 }
 
 #[derive(Default)]
@@ -49,7 +80,7 @@ pub(crate) fn record(error: &TaskError, unseen: bool) {
             None => tracing::error!(target: "raybolt", "{error}"),
         }
     }
-    let kind = if error.location.is_some() { "panic" } else { "task" };
+    let kind = if error.location.is_some() { PANIC } else { TASK };
     let report = FailureReport { time: SystemTime::now(), kind, error: error.clone() };
     // A task that outlives its session has nobody to report to.
     let _ = session::with(|session| session.failures.push(report));

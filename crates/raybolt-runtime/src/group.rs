@@ -30,7 +30,8 @@ use crate::job::{Function, Step};
 use crate::object::ObjectRef;
 use crate::options::TaskOptions;
 use crate::output::One;
-use crate::session::{self, Place, Session};
+use crate::processes::errand::{self, Errand};
+use crate::session::{self, Session};
 
 /// What one bundle of a placement group sets aside, on one node.
 #[derive(Clone, Default)]
@@ -124,23 +125,55 @@ impl GroupBuilder {
     /// Asks for the group. It is there at once, and ready when its bundles are set aside.
     ///
     /// # Errors
-    /// Without a session, in a worker process, and when there is nothing to set aside. What can never be
-    /// placed is found by [`PlacementGroup::ready`] and [`PlacementGroup::wait`].
+    /// Without a session, and when there is nothing to set aside. What can never be placed is found by [`PlacementGroup::ready`] and [`PlacementGroup::wait`].
     pub fn create(self) -> Result<PlacementGroup> {
         if let Some(error) = self.bundles.iter().find_map(|bundle| bundle.error.clone()) {
             return Err(error);
         }
-        let demands: Vec<_> = self.bundles.into_iter().map(|bundle| bundle.demand).collect();
+        let units = |bundle: Bundle| {
+            let units = bundle.demand.iter().map(|(name, units)| (name.to_owned(), units));
+            units.collect()
+        };
+        let strategy = match self.strategy {
+            PlacementStrategy::Spread => 1,
+            PlacementStrategy::StrictPack => 2,
+            PlacementStrategy::StrictSpread => 3,
+            _ => 0, // `Pack`
+        };
+        let (name, bundles) = (self.name, self.bundles.into_iter().map(units).collect());
+        errand::run(Creation { name, bundles, strategy })
+    }
+}
+
+/// A group to be made, by the driver: it has the node.
+#[derive(Serialize, Deserialize)]
+struct Creation {
+    name: Option<String>,
+    /// Units by name, of each bundle.
+    bundles: Vec<Vec<(String, i64)>>,
+    /// As [`GroupBuilder::create`] numbers them.
+    strategy: u8,
+}
+
+impl Errand for Creation {
+    type Answer = PlacementGroup;
+
+    fn run(self) -> Result<PlacementGroup> {
+        let strategy = match self.strategy {
+            1 => PlacementStrategy::Spread,
+            2 => PlacementStrategy::StrictPack,
+            3 => PlacementStrategy::StrictSpread,
+            _ => PlacementStrategy::Pack,
+        };
+        let demands: Vec<_> = self.bundles.into_iter().map(Demand::from_units).collect();
         let bundles = demands.iter().map(amounts).collect();
         session::with(|session| {
-            of_driver(session, "made")?;
             let (key, name) = session.act(|hub| {
                 if hub.ended {
                     let what = "the placement group".into();
                     return Err(Error::new(Kind::SessionEnded { what }));
                 }
-                let (job, strategy) = (JobId(0), self.strategy);
-                let name = self.name.unwrap_or_default();
+                let (job, name) = (JobId(0), self.name.unwrap_or_default());
                 let key = hub.scheduler.group(GroupSpec { name, job, bundles: demands, strategy });
                 let key = key.map_err(|error| Error::new(Kind::Invalid(error.to_string())))?;
                 Ok((key, name_of(&hub.scheduler, key)))
@@ -148,6 +181,35 @@ impl GroupBuilder {
             let (epoch, key, name) = (session.epoch, key.data().as_ffi(), name.into());
             Ok(PlacementGroup(Arc::new(Inner { epoch, key, name, bundles })))
         })?
+    }
+}
+
+/// Whether a group is ready, as the driver knows.
+#[derive(Serialize, Deserialize)]
+struct Readiness(PlacementGroup);
+
+impl Errand for Readiness {
+    type Answer = bool;
+
+    fn run(self) -> Result<bool> {
+        session::with(|session| self.0.is_ready(session))?
+    }
+}
+
+/// A group to be removed, by the driver.
+#[derive(Serialize, Deserialize)]
+struct Removal(PlacementGroup);
+
+impl Errand for Removal {
+    type Answer = ();
+
+    fn run(self) -> Result<()> {
+        session::with(|session| {
+            let Removal(group) = self;
+            if session.epoch == group.0.epoch {
+                session.remove_group(group.key(), &group.0.name);
+            }
+        })
     }
 }
 
@@ -162,8 +224,7 @@ impl PlacementGroup {
     /// An object that is there when the group is ready. Its error says why a group can never be placed, or
     /// that it was removed.
     pub fn ready(&self) -> ObjectRef<()> {
-        let state = session::with(|session| self.is_ready(session));
-        match state.and_then(|state| state) {
+        match errand::run(Readiness(self.clone())) {
             Ok(true) => ObjectRef::settled(Ok(())),
             Ok(false) => {
                 let options = TaskOptions::default().placement_group(self, None);
@@ -178,7 +239,7 @@ impl PlacementGroup {
     /// # Errors
     /// When it is not ready in time: what it waits for. When it never will be: why.
     pub fn wait(&self, timeout: Duration) -> Result<()> {
-        if session::with(|session| self.is_ready(session))?? {
+        if errand::run(Readiness(self.clone()))? {
             return Ok(());
         }
         let ready = self.ready();
@@ -198,15 +259,9 @@ impl PlacementGroup {
     /// twice is no error.
     ///
     /// # Errors
-    /// Without a session, and in a worker process: groups are the driver's.
+    /// Without a session.
     pub fn remove(&self) -> Result<()> {
-        session::with(|session| {
-            of_driver(session, "removed")?;
-            if session.epoch == self.0.epoch {
-                session.remove_group(self.key(), &self.0.name);
-            }
-            Ok(())
-        })?
+        errand::run(Removal(self.clone()))
     }
 
     /// Its name, or its id if it has none.
@@ -229,9 +284,6 @@ impl PlacementGroup {
     }
 
     fn is_ready(&self, session: &Session) -> Result<bool> {
-        if matches!(session.place, Place::Driver(_)) {
-            return Ok(false); // The driver knows, and is asked by a task.
-        }
         self.check(session.epoch)?;
         let hub = session.lock();
         match hub.scheduler.group_view(self.key()).map(|group| group.state) {
@@ -307,17 +359,6 @@ impl Membership {
     pub(crate) fn group_name(&self) -> &str {
         self.group.name()
     }
-}
-
-/// Groups lie with the driver; its workers use what it passes to them.
-fn of_driver(session: &Session, done: &str) -> Result<()> {
-    if !matches!(session.place, Place::Driver(_)) {
-        return Ok(());
-    }
-    let message = format!(
-        "a placement group is {done} by the driver, not by a task in a worker process; do it there, and pass the group to the task"
-    );
-    Err(Error::new(Kind::Invalid(message)))
 }
 
 /// The name of a group, or its id if it has none.

@@ -352,11 +352,6 @@ where
     X::Held: Send,
 {
     let class = construct.class.name;
-    if options.group.is_some() {
-        return Err(Error::new(Kind::Invalid(format!(
-            "actor `{class}` cannot join a placement group from within a worker yet; make it in the driver"
-        ))));
-    }
     let mut body = Vec::new();
     let (packed, parcel::Packed { refs, guards }) =
         parcel::packing(|| construct.args.pack(class, Form::References, &mut body));
@@ -376,6 +371,7 @@ where
         call_retries: settings.call_retries,
         refs: refs.iter().map(|object| object.id()).collect(),
         answer: 0,
+        group: options.group.as_ref().map(Membership::to_wire),
     };
     let made = upstream.create_actor(session, create, &body);
     drop(guards);

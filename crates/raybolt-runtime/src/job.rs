@@ -19,6 +19,7 @@ use crate::panics;
 use crate::processes::code;
 use crate::processes::inlet::Inlet;
 use crate::processes::link::FRAME_MAX;
+use crate::processes::raw::RawJob;
 use crate::processes::serve::Incoming;
 use crate::timeline::{self, Sort};
 
@@ -122,6 +123,9 @@ pub enum Ended {
     Failed,
     /// Worth another attempt; `error` is delivered if there is none.
     Retry { job: Box<dyn Job>, error: Error },
+    /// A task of a worker has failed, and the worker has to say whether it is worth another attempt.
+    #[allow(private_interfaces, reason = "part of no API")]
+    Unsure { job: Box<RawJob>, error: Error },
 }
 
 /// An attempt that has begun.
@@ -344,7 +348,7 @@ pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
         reply.finish(|out| match ended {
             Ended::Success(bytes) if *bytes > RESULT_BYTES_MAX => Err(too_large(&name, *bytes)),
             Ended::Success(_) | Ended::Failed => cells.pack(&name, out),
-            Ended::Retry { error, .. } => Err(error.clone()),
+            Ended::Retry { error, .. } | Ended::Unsure { error, .. } => Err(error.clone()),
         });
         drop(refs);
     };

@@ -59,7 +59,7 @@ impl Runnable for Server {
                 return;
             }
             work = match ended {
-                Ended::Retry { .. } => {
+                Ended::Retry { .. } | Ended::Unsure { .. } => {
                     session.conclude(task, attempt, ended);
                     session.act(|hub| self.next_or_end(hub))
                 }

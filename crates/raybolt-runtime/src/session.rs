@@ -28,6 +28,7 @@ use raybolt_core::calls::owner::{Attempt, Cancel, ObjectKey, Retry, Target, Task
 use raybolt_core::calls::queue::CallerId;
 use raybolt_core::calls::scheduler::{Demand, LeaseKey};
 use raybolt_wire::Value;
+use serde::{Deserialize, Serialize};
 use slotmap::KeyData;
 
 use crate::awaited::Awaited;
@@ -42,6 +43,7 @@ use crate::lease::Server;
 use crate::names::Names;
 use crate::object::{AnyObject, ObjectRef};
 use crate::pool::{self, Pool};
+use crate::processes::errand::{self, Errand};
 use crate::processes::keeper::{Keeper, Settings};
 use crate::processes::leader::{Leader, Party, Source};
 use crate::processes::node::Node;
@@ -52,7 +54,7 @@ use crate::stream::Stalled;
 use crate::timer::Timer;
 
 pub use builder::Builder;
-pub use reports::{MemoryReport, ResourceReport, StoreReport, errors, memory, resources};
+pub use reports::{MemoryReport, ResourceReport, StoreReport, memory, resources};
 use stopped::{Stop, Stopped};
 
 /// How many threads a session may have, blocked ones included.
@@ -74,7 +76,7 @@ pub(crate) enum Place {
     /// In worker processes: this is their driver.
     Workers(Node),
     /// Wherever the driver sees fit: this is one of its workers.
-    Driver(Upstream),
+    Driver(Box<Upstream>),
 }
 
 /// The session of this process, as the machinery sees it.
@@ -198,11 +200,20 @@ pub fn is_worker() -> bool {
     Invitation::of_this_process().is_some()
 }
 
-/// How many worker processes this process's session keeps for tasks and actors; none without a session, and none
-/// in a worker.
+/// How many worker processes the session keeps for tasks and actors; none without a session.
 pub fn worker_processes() -> usize {
-    let count = with(|session| session.node().map_or(0, |node| node.workers.kept()));
-    count.unwrap_or(0)
+    errand::run(HowManyProcesses).unwrap_or(0)
+}
+
+#[derive(Serialize, Deserialize)]
+struct HowManyProcesses;
+
+impl Errand for HowManyProcesses {
+    type Answer = usize;
+
+    fn run(self) -> Result<usize> {
+        with(|session| session.node().map_or(0, |node| node.workers.kept()))
+    }
 }
 
 /// Runs `wait`, which may block, while others use the CPU and the thread of the task that runs here.
@@ -241,7 +252,8 @@ pub fn gpu_ids() -> Vec<u32> {
 impl Session {
     /// The session of a worker process.
     pub(crate) fn of_worker(upstream: Upstream, width: usize) -> Arc<Self> {
-        let session = Session::new(&Demand::default(), None, width, Place::Driver(upstream));
+        let session =
+            Session::new(&Demand::default(), None, width, Place::Driver(Box::new(upstream)));
         CURRENT.store(Some(session.clone()));
         session
     }
@@ -381,11 +393,17 @@ impl Session {
     /// An attempt ended.
     pub(crate) fn conclude(self: &Arc<Self>, task: TaskKey, attempt: Attempt, ended: Ended) {
         match ended {
-            Ended::Retry { .. } if self.stopped.contains(Stop::Task(task)) => {
+            Ended::Retry { .. } | Ended::Unsure { .. }
+                if self.stopped.contains(Stop::Task(task)) =>
+            {
                 self.act(|hub| hub.owner.finished(task, attempt, false));
             }
             Ended::Success(_) | Ended::Failed => {
                 self.act(|hub| Self::report(hub, task, attempt, &ended));
+            }
+            Ended::Unsure { job, error } => {
+                let node = self.node().expect("only drivers have tasks of workers");
+                return node.workers.judges.ask(self, task, attempt, job, error);
             }
             Ended::Retry { job, error } => {
                 let retry = self.act(|hub| match hub.ended {

@@ -152,7 +152,7 @@ impl<T: Value> Drop for RefStream<T> {
             let stopped = session::with(|session| {
                 let Some(key) = self.channel.hold.key_in(session.epoch) else { return };
                 if let Place::Driver(upstream) = &session.place {
-                    return upstream.cancel(self.channel.hold.id());
+                    return upstream.cancel(self.channel.hold.id(), false);
                 }
                 let task = session.lock().task_name(key);
                 let error = Error::new(Kind::Cancelled { task });

@@ -129,6 +129,19 @@ pub enum ToWorker {
         /// Which objects.
         refs: Vec<u64>,
     },
+    /// A task that the worker has submitted failed with the error in the body: is that worth another attempt?
+    /// The answer is `Judged`.
+    Judge {
+        /// The task, by the first object that it returns.
+        object: u64,
+        /// Which attempt failed (WORK-1).
+        attempt: u32,
+    },
+    /// The failures of a task need not be judged any more.
+    JudgeNoMore {
+        /// The task, by the first object that it returns.
+        object: u64,
+    },
 }
 
 /// An actor as its worker gets it.
@@ -245,6 +258,8 @@ pub struct CreateActor {
     pub refs: Vec<u64>,
     /// The id that the worker chose for the object in which it expects the handle.
     pub answer: u64,
+    /// The placement group that it lives in.
+    pub group: Option<InGroup>,
 }
 
 /// A call that a worker makes.
@@ -264,6 +279,8 @@ pub struct CallActor {
     pub returns: Vec<u64>,
     /// The objects that its arguments refer to.
     pub refs: Vec<u64>,
+    /// If it is a generator: the number of the first item that there is no room for at first.
+    pub stream: Option<u64>,
 }
 
 /// What a worker says to its driver.
@@ -411,6 +428,20 @@ pub enum ToDriver {
         /// Which, by the object that stands for its life.
         actor: u64,
     },
+    /// Whether a failure is worth another attempt.
+    Judged {
+        /// Of which task, by the first object that it returns.
+        object: u64,
+        /// Which attempt failed (WORK-1).
+        attempt: u32,
+        /// Whether it is.
+        again: bool,
+    },
+    /// As `CancelObject`, but what makes the object is stopped whatever it does.
+    KillTask {
+        /// Which object.
+        object: u64,
+    },
 }
 
 /// A placement group of the driver's, and where in it.
@@ -449,6 +480,8 @@ pub struct Submit {
     pub refs: Vec<u64>,
     /// If it is a generator: the number of the first item that there is no room for at first.
     pub stream: Option<u64>,
+    /// Whether the worker is asked (`Judge`) what its failures are worth.
+    pub judged: bool,
 }
 
 /// How a task ended.

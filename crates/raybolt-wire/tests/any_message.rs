@@ -41,6 +41,7 @@ fn message() -> impl Strategy<Value = Message> {
                 refs,
                 group: None,
                 stream: None,
+                judged: attempt % 3 == 0,
             })),
         }
     })

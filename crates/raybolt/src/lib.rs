@@ -213,7 +213,7 @@ pub use raybolt_runtime::call::{
     Get, Refs, Split, cancel, cancel_force, get, get_timeout, put, wait,
 };
 pub use raybolt_runtime::error::{Error, Kind, Result, TaskError};
-pub use raybolt_runtime::failures::{FAILURES_MAX, FailureReport};
+pub use raybolt_runtime::failures::{FAILURES_MAX, FailureReport, errors};
 /// Asks for a placement group: bundles of resources that are set aside together, for tasks and actors that
 /// need each other.
 ///
@@ -253,8 +253,8 @@ pub use raybolt_runtime::inspect;
 pub use raybolt_runtime::object::ObjectRef;
 pub use raybolt_runtime::options::{CallOptions, Strategy};
 pub use raybolt_runtime::session::{
-    MemoryReport, ResourceReport, StoreReport, blocking, errors, gpu_ids, is_cancelled,
-    is_initialized, is_worker, memory, resources,
+    MemoryReport, ResourceReport, StoreReport, blocking, gpu_ids, is_cancelled, is_initialized,
+    is_worker, memory, resources,
 };
 pub use raybolt_runtime::stream::RefStream;
 pub use raybolt_wire::Value;

@@ -21,7 +21,7 @@ const CASES: &[Case] = &[
     ("a task of a group runs in a worker", in_a_worker),
     ("a group is passed to a worker, whose tasks run in it", passed),
     ("a worker waits for a group", waits_in_a_worker),
-    ("groups are made and removed by the driver", made_by_the_driver),
+    ("groups are made and removed by workers too", made_by_workers),
     ("what is wrong with a task of a worker is its error", refused),
     ("removal ends what runs in a worker", removed),
     ("an actor lives in a bundle and ends with its group", actors),
@@ -66,14 +66,13 @@ fn waits(group: PlacementGroup) -> Result<bool> {
 }
 
 #[remote]
-fn makes() -> String {
-    let made = placement_group([Bundle::new().num_cpus(1.0)], PlacementStrategy::Pack).create();
-    made.unwrap_err().to_string()
+fn makes() -> Result<PlacementGroup> {
+    placement_group([Bundle::new().num_cpus(1.0)], PlacementStrategy::Pack).name("made").create()
 }
 
 #[remote]
-fn removes(group: PlacementGroup) -> String {
-    group.remove().unwrap_err().to_string()
+fn removes(group: PlacementGroup) -> Result<()> {
+    group.remove()
 }
 
 #[remote]
@@ -127,13 +126,19 @@ fn waits_in_a_worker() -> Result<()> {
     group.remove()
 }
 
-fn made_by_the_driver() -> Result<()> {
-    let text = "a placement group is made by the driver, not by a task in a worker process; do it \
-                there, and pass the group to the task";
-    assert_eq!(get(makes::remote())?, text);
-    let group = two("driver's")?;
-    assert_eq!(get(removes::remote(group.clone()))?, text.replace("made", "removed"));
-    group.remove()
+fn made_by_workers() -> Result<()> {
+    // It outlives the task that has made it: the driver has it.
+    let group = get(makes::remote())?;
+    group.wait(SOON)?;
+    assert_ne!(
+        get(process::options().placement_group(&group, Some(0)).remote())?,
+        std::process::id()
+    );
+    get(removes::remote(group.clone()))?;
+    let error = get(process::options().placement_group(&group, None).remote()).unwrap_err();
+    let text = "`process` was in placement group `made`, which was removed";
+    assert_eq!(error.to_string(), text);
+    Ok(())
 }
 
 fn refused() -> Result<()> {

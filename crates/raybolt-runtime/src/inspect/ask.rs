@@ -13,12 +13,14 @@
 use std::io::{self, Read, Write};
 
 use raybolt_wire::frame::LENGTH_BYTES;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Status, TaskFilter, local};
-use crate::error::Result;
-use crate::session;
+use crate::error::{Error, Kind, Result};
+use crate::processes::errand::{self, Errand};
+use crate::session::{self, Place};
 
 /// The longest question.
 pub(super) const ASK_BYTES_MAX: usize = 4 << 10;
@@ -113,6 +115,39 @@ impl Ask {
                 told(session::with(|session| local::here(session, *with_track)))
             }
         }
+    }
+}
+
+/// In a worker process: what its driver answers, which knows the session; nothing anywhere else.
+pub(super) fn of_driver<T: DeserializeOwned>(ask: impl FnOnce() -> Ask) -> Option<Result<T>> {
+    let here = session::with(|session| !matches!(session.place, Place::Driver(_)));
+    let ask = here.is_ok_and(|here| !here).then(ask)?;
+    let question = serde_json::to_string(&ask).expect("questions are data");
+    Some(errand::run(Question(question)).and_then(|answer| {
+        let unread = |error: serde_json::Error| {
+            let (task, because) = ("an answer of the driver".into(), error.to_string());
+            Error::new(Kind::Decode { task, because })
+        };
+        match serde_json::from_str(&answer).map_err(unread)? {
+            Answer::Ok(told) => serde_json::from_value(told).map_err(unread),
+            Answer::Error(because) => Err(Error::new(Kind::Invalid(because))),
+        }
+    }))
+}
+
+/// An [`Ask`] of a worker's code, as JSON like all of them.
+#[derive(Serialize, Deserialize)]
+struct Question(String);
+
+impl Errand for Question {
+    type Answer = String;
+
+    fn run(self) -> Result<String> {
+        let answer = match serde_json::from_str::<Ask>(&self.0) {
+            Ok(ask) => ask.answer(),
+            Err(error) => Answer::Error(error.to_string()),
+        };
+        Ok(serde_json::to_string(&answer).expect("answers are data"))
     }
 }
 

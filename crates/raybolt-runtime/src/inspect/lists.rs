@@ -9,6 +9,7 @@ use raybolt_core::calls::owner::{ObjectView, Progress, Target, TaskKey, TaskView
 use raybolt_core::calls::scheduler::{GroupState, GroupView, UNIT};
 use slotmap::KeyData;
 
+use super::ask::{Ask, of_driver};
 use super::local::{self, Everywhere, Local};
 use super::reports::{
     ActorReport, ErrorReport, List, Memory, ObjectReport, PlacementGroupReport, Resource, Status,
@@ -34,6 +35,9 @@ const KNOWN_MAX: usize = 1_000;
 /// # Errors
 /// Without a session.
 pub fn status() -> Result<Status> {
+    if let Some(told) = of_driver(|| Ask::Status) {
+        return told;
+    }
     session::with(|session| {
         let waiting = local::everywhere(session).waits.len();
         let errors = session.failures.list().len();
@@ -74,6 +78,9 @@ pub fn status() -> Result<Status> {
 /// # Errors
 /// Without a session.
 pub fn tasks(filter: &TaskFilter, limit: usize) -> Result<List<TaskReport>> {
+    if let Some(told) = of_driver(|| Ask::Tasks { filter: filter.clone(), limit }) {
+        return told;
+    }
     session::with(|session| {
         let Everywhere { works, .. } = local::everywhere(session);
         let at_work = works.into_iter().map(|work| (work.task, work)).collect();
@@ -96,6 +103,9 @@ pub fn tasks(filter: &TaskFilter, limit: usize) -> Result<List<TaskReport>> {
 /// # Errors
 /// Without a session.
 pub fn actors(limit: usize) -> Result<List<ActorReport>> {
+    if let Some(told) = of_driver(|| Ask::Actors { limit }) {
+        return told;
+    }
     session::with(|session| {
         let handles: Vec<(_, Option<Arc<dyn AnyActor>>)> = {
             let hub = session.lock();
@@ -116,6 +126,9 @@ pub fn actors(limit: usize) -> Result<List<ActorReport>> {
 /// # Errors
 /// Without a session.
 pub fn objects(limit: usize) -> Result<List<ObjectReport>> {
+    if let Some(told) = of_driver(|| Ask::Objects { limit }) {
+        return told;
+    }
     session::with(|session| {
         let (mut pending, mut others, mut total) = (Vec::new(), Vec::new(), 0);
         let is_cut = chunks(session, |hub, skip| {
@@ -141,6 +154,9 @@ pub fn objects(limit: usize) -> Result<List<ObjectReport>> {
 /// # Errors
 /// Without a session.
 pub fn workers() -> Result<Vec<WorkerReport>> {
+    if let Some(told) = of_driver(|| Ask::Workers) {
+        return told;
+    }
     session::with(|session| {
         let mut locals = vec![local::here(session, false)];
         locals.extend(local::workers(session, false));
@@ -155,6 +171,9 @@ pub fn workers() -> Result<Vec<WorkerReport>> {
 /// # Errors
 /// Without a session.
 pub fn placement_groups(limit: usize) -> Result<List<PlacementGroupReport>> {
+    if let Some(told) = of_driver(|| Ask::PlacementGroups { limit }) {
+        return told;
+    }
     session::with(|session| {
         let hub = session.lock();
         let groups = hub.scheduler.groups();
@@ -186,6 +205,9 @@ fn group_report(hub: &Hub, group: &GroupView<'_>) -> PlacementGroupReport {
 /// # Errors
 /// Without a session.
 pub fn errors(limit: usize) -> Result<List<ErrorReport>> {
+    if let Some(told) = of_driver(|| Ask::Errors { limit }) {
+        return told;
+    }
     session::with(|session| {
         let failures = session.failures.list();
         let total = failures.len();
@@ -211,6 +233,9 @@ pub fn errors(limit: usize) -> Result<List<ErrorReport>> {
 /// # Errors
 /// Without a session.
 pub fn timeline() -> Result<serde_json::Value> {
+    if let Some(told) = of_driver(|| Ask::Timeline) {
+        return told;
+    }
     session::with(|session| {
         let mut tracks = vec![timeline::track(&session.process_name())];
         tracks.extend(local::workers(session, true).into_iter().map(|local| local.track));
@@ -223,6 +248,9 @@ pub fn timeline() -> Result<serde_json::Value> {
 /// # Errors
 /// Without a session.
 pub fn memory() -> Result<Memory> {
+    if let Some(told) = of_driver(|| Ask::Memory) {
+        return told;
+    }
     let process_bytes = process_bytes();
     session::with(|session| {
         let (threads, blocked) = session.pool.threads();

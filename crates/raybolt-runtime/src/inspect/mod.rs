@@ -1,7 +1,8 @@
 //! What a session does, for those who watch it: reports that can be printed, sent and read back.
 //!
-//! Nothing here changes anything. Lists have a limit and say how many there are beyond it; no report
-//! holds the hub's lock for longer than it takes to look at `CHUNK` records (SESS-1).
+//! Nothing here changes anything. Code in a worker process is told what its driver knows. Lists have a limit
+//! and say how many there are beyond it; no report holds the hub's lock for longer than it takes to look at
+//! `CHUNK` records (SESS-1).
 
 mod ask;
 pub(crate) mod circle;

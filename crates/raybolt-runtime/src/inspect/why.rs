@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use slotmap::Key;
 
 use self::process::worker_of;
+use super::ask::{Ask, of_driver};
 use super::local::{self, Everywhere};
 use super::text::{Duration, plural};
 use crate::actor::{ActorState, CallView, RunningCall};
@@ -125,6 +126,9 @@ impl fmt::Display for Why {
 /// # Errors
 /// Without a session, and when nothing has this id, or had it.
 pub fn why(id: Option<&str>) -> Result<Why> {
+    if let Some(told) = of_driver(|| Ask::Why { id: id.map(str::to_owned) }) {
+        return told;
+    }
     let Some(text) = id else { return session::with(|session| all(session)) };
     let parsed = text.parse().map_err(|_| {
         Error::new(Kind::Invalid(format!(

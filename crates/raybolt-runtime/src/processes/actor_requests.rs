@@ -1,6 +1,6 @@
 //! What workers ask of their driver about actors: to make, find, call and kill them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,16 +11,18 @@ use raybolt_wire::work::{CallActor, Code, CreateActor, MethodCode, Offset};
 
 use crate::actor::AnyActor;
 use crate::error::{Error, Kind, Result};
+use crate::group::Membership;
 use crate::handle::written;
 use crate::job::{Ended, Job};
-use crate::object::AnyObject;
+use crate::object::{AnyObject, Object};
 use crate::processes::code;
 use crate::processes::downstream::{pending, stored_args};
 use crate::processes::inlet::Inlet;
 use crate::processes::made::Making;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel::{self, Piece};
-use crate::processes::raw::{Encoded, RawJob};
+use crate::processes::raw::{Encoded, Raw, RawJob};
+use crate::processes::relay::Relay;
 use crate::processes::remote_actor::{Construct, Life, Settings};
 use crate::processes::remote_call::{Packed, RemoteCall};
 use crate::session::Session;
@@ -70,7 +72,9 @@ impl Workers {
         let returns: Vec<_> = call.returns.iter().map(|_| pending(session)).collect();
         let ids = call.returns.clone();
         let objects = || returns.iter().map(|object| object.clone() as Arc<dyn AnyObject>);
-        let called = raw_call(session, call, body, &returns);
+        let relay = call.stream.zip(ids.first().zip(returns.first()));
+        let relay = relay.map(|(until, (id, stream))| Relay::new(self, worker, *id, stream, until));
+        let called = raw_call(session, call, body, &returns, relay);
         let needs = called.as_ref().map_or(Vec::new(), |(_, raw, _)| raw.needs());
         let (started, replaced) = session.act(|hub| {
             let keys: Vec<_> = returns
@@ -107,7 +111,7 @@ impl Workers {
             (Err(error), _) => Err(error.clone()),
             (Ok(_), Some(queued)) => queued,
             (Ok((life, raw, caller)), None) => {
-                raw.pack().and_then(|()| life.remote.submitted(*caller, task, raw.clone(), true))
+                life.remote.submitted_unpacked(*caller, task, raw.clone())
             }
         };
         if let Err(error) = queued {
@@ -165,7 +169,8 @@ struct Name {
 }
 
 fn making(session: &Session, create: CreateActor, body: &[u8]) -> Result<(Making, Option<Name>)> {
-    let CreateActor { code, class, kind, name, exists, detached, demand, limits, .. } = create;
+    let CreateActor { code, class, kind, name, exists, detached, demand, limits, group, .. } =
+        create;
     let construct = raw_job(session, (&class, None), code, body, &create.refs, None, &[])?;
     let needs: Vec<_> = construct.needs.iter().map(|(_, need)| need.key()).collect();
     let copies = parcel::pieces(body).map_or(0, |pieces| pieces.len() - needs.len()) as u64;
@@ -180,7 +185,7 @@ fn making(session: &Session, create: CreateActor, body: &[u8]) -> Result<(Making
             call_retries: create.call_retries,
         },
         demand: Demand::from_units(demand),
-        group: None,
+        group: group.map(Membership::of_wire),
         construct: Box::new(RawConstruct(construct)),
         needs,
         copies,
@@ -194,7 +199,8 @@ fn raw_call(
     session: &Session,
     call: CallActor,
     body: &[u8],
-    returns: &[Arc<crate::object::Object<crate::processes::raw::Raw>>],
+    returns: &[Arc<Object<Raw>>],
+    relay: Option<Arc<Relay>>,
 ) -> Result<Called> {
     let life = life(session, call.actor)?;
     let method = call.method;
@@ -208,6 +214,7 @@ fn raw_call(
     });
     let none = Code { shell: Offset(0), body: Offset(0), declared: Offset(0) };
     let job = raw_job(session, (name, call.name), none, body, &call.refs, until, returns)?;
+    let job = RawJob { relay, ..job };
     let call_of = Arc::new(RawCall { method, name, job, packed: OnceLock::new() });
     Ok((life, call_of, CallerId(call.caller)))
 }
@@ -219,7 +226,7 @@ fn raw_job(
     body: &[u8],
     refs: &[u64],
     until: Option<(Instant, Duration)>,
-    returns: &[Arc<crate::object::Object<crate::processes::raw::Raw>>],
+    returns: &[Arc<Object<Raw>>],
 ) -> Result<RawJob> {
     let pieces = parcel::pieces(body).map_err(|error| {
         Error::new(Kind::Decode { task: name.into(), because: error.to_string() })
@@ -240,6 +247,7 @@ fn raw_job(
         until,
         stored,
         relay: None,
+        judge: None,
     })
 }
 
@@ -282,11 +290,7 @@ impl RawCall {
         self.job.needs.iter().map(|(_, need)| need.key()).collect()
     }
 
-    fn watch_deadline(
-        &self,
-        session: &Arc<Session>,
-        first: std::sync::Weak<crate::object::Object<crate::processes::raw::Raw>>,
-    ) {
+    fn watch_deadline(&self, session: &Arc<Session>, first: Weak<Object<Raw>>) {
         let Some((until, after)) = self.job.until else { return };
         let (late, name) = (session.downgrade(), self.job.name.clone());
         session.timer.at(until, move || {
@@ -301,7 +305,7 @@ impl RawCall {
 
 impl RemoteCall for RawCall {
     fn inlet(&self) -> Option<Arc<dyn Inlet>> {
-        None // A worker cannot ask for a stream.
+        self.job.inlet()
     }
 
     fn method(&self) -> MethodCode {

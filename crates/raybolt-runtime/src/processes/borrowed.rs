@@ -91,12 +91,6 @@ impl Upstream {
         X::Held: Send,
         O: Output,
     {
-        if cells.inlet().is_some() {
-            return Err(Error::new(Kind::Invalid(format!(
-                "`{}` returns a stream, which a worker cannot ask of an actor yet; return a `Vec`, or call it from the driver",
-                method.name
-            ))));
-        }
         let code = code_of::<A, X, O>(method)?;
         let name = options.settings().and_then(|set| set.name.as_deref());
         let mut body = Vec::new();
@@ -108,6 +102,7 @@ impl Upstream {
         if context::current_actor() == Some(itself) {
             self.come_from_itself(&returns, actor.actor);
         }
+        self.reads(cells, &returns);
         self.send(
             &ToDriver::CallActor(CallActor {
                 actor: actor.id(),
@@ -120,6 +115,7 @@ impl Upstream {
                 }),
                 returns,
                 refs: refs.iter().map(|object| object.id()).collect(),
+                stream: cells.room(),
             }),
             &body,
         );

@@ -87,6 +87,7 @@ impl Workers {
         let (lent, was_given_tasks) = worker.bury();
         let was_given = was_given_tasks || worker.has_actors();
         self.relays.lost(death.process);
+        self.judges.lost(session, death.process);
         let mut lent = with_fates(lent, death.running.as_deref());
         // Who is given back first stands behind those that are given back later.
         lent.sort_by_key(|(_, lent, _)| std::cmp::Reverse(lent.order));

@@ -15,6 +15,7 @@ use crate::object::{AnyObject, Hold, Lazy, Object};
 use crate::panics;
 use crate::pool::Runnable;
 use crate::processes::code;
+use crate::processes::judges::Judge;
 use crate::processes::lent::alias;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
@@ -52,11 +53,11 @@ impl Session {
     }
 
     /// A worker has lost interest in the task that makes an object.
-    pub(crate) fn cancel_lent(self: &Arc<Self>, id: u64) {
+    pub(crate) fn cancel_lent(self: &Arc<Self>, id: u64, by_force: bool) {
         let Ok(object) = self.lent(id) else { return };
         let task = self.lock().task_name(object.key());
         let error = Error::new(Kind::Cancelled { task });
-        self.cancel(object.key(), &error, false, || {
+        self.cancel(object.key(), &error, by_force, || {
             object.fail(error.clone());
         });
     }
@@ -75,7 +76,8 @@ impl Workers {
         let ids = submit.returns.clone();
         let relay = submit.stream.zip(ids.first().zip(returns.first()));
         let relay = relay.map(|(until, (id, stream))| Relay::new(self, worker, *id, stream, until));
-        let error = match job(session, submit, body, &returns, relay) {
+        let judge = ids.first().filter(|_| submit.judged).map(|id| Judge::new(worker, *id));
+        let error = match job(session, submit, body, &returns, (relay, judge)) {
             Ok((job, terms)) => start(session, worker, job, &ids, &terms).err(),
             Err(error) => {
                 session.act(|hub| {
@@ -341,6 +343,8 @@ pub(crate) fn pending(session: &Session) -> Arc<Object<Raw>> {
 
 /// On which terms a task runs.
 struct Terms {
+    /// The function's name.
+    function: String,
     demand: Demand,
     member: Option<Membership>,
     retries: u32,
@@ -352,7 +356,7 @@ fn job(
     submit: Submit,
     body: &[u8],
     returns: &[Arc<Object<Raw>>],
-    relay: Option<Arc<Relay>>,
+    (relay, judge): (Option<Arc<Relay>>, Option<Judge>),
 ) -> Result<(RawJob, Terms)> {
     let Submit { code, function, name, demand, group, max_retries, deadline_us, refs, .. } = submit;
     let unreadable = |because: String| Error::new(Kind::Decode { task: function.clone(), because });
@@ -372,14 +376,15 @@ fn job(
         keeps: session.keep(&refs)?,
         args: Bytes::copy_from_slice(body),
         returns: returns.to_vec(),
-        name: name.clone().unwrap_or(function),
+        name: name.clone().unwrap_or_else(|| function.clone()),
         own_name: name,
         code,
         until,
         relay,
+        judge,
     };
     let (demand, member) = (Demand::from_units(demand), group.map(Membership::of_wire));
-    Ok((job, Terms { demand, member, retries: max_retries }))
+    Ok((job, Terms { function, demand, member, retries: max_retries }))
 }
 
 fn start(
@@ -389,7 +394,7 @@ fn start(
     ids: &[u64],
     terms: &Terms,
 ) -> Result<()> {
-    let Terms { demand, member, retries } = terms;
+    let Terms { function, demand, member, retries } = terms;
     let member = member.as_ref();
     let within = member.map_or(Ok(Within::Node), |member| member.within(session.epoch));
     let name = job.name.clone();
@@ -405,7 +410,8 @@ fn start(
         let objects = returned.iter().map(|object| object.clone() as Arc<dyn AnyObject>).collect();
         let replaced = hub.lend_objects(objects, worker.process);
         let class = within.and_then(|within| {
-            hub.class(&name, demand, within).map_err(|why| Error::refused(&name, &why, member))
+            let refused = |why| Error::refused(function, &why, member);
+            hub.class(function, demand, within).map_err(refused)
         });
         let needs: Vec<_> = job.needs.iter().map(|(_, need)| need.key()).collect();
         match class {

@@ -12,7 +12,7 @@
 //!
 //! - `node`: the driver's side: workers, what lies at each, answers, losses.
 //! - `serve`: the worker's side.
-//! - `remote_actor`: the driver's side of an actor. `hosted`: the worker's.
+//! - `remote_actor`: the driver's side of an actor. `late`: arguments that wait for the store. `hosted`: the worker's.
 //! - `leader`: who reads the links. `link`, `poll`: sockets.
 //! - `upstream`: how code in a worker calls others. `downstream`: what the driver does
 //!   for it. `raw`: what it keeps without knowing its type. `lent`: objects
@@ -23,6 +23,8 @@
 //!   killed. `logs`: what workers print.
 //! - `inlet` and `outlet`: streams whose generator is in another process.
 //!   `relay`: those that are read in a worker.
+//! - `judges`: what failures are worth of tasks that workers submit. `errand`: what workers have
+//!   their driver do.
 //! - `code`: names of code. `parcel`: values on their way. `layout`: long runs of numbers in them. `plain`: values
 //!   that are nothing else.
 
@@ -33,9 +35,12 @@ pub(crate) mod borrowed;
 pub(crate) mod code;
 pub(crate) mod deaths;
 pub(crate) mod downstream;
+pub(crate) mod errand;
 pub(crate) mod hosted;
 pub mod inlet;
+pub(crate) mod judges;
 pub(crate) mod keeper;
+pub(crate) mod late;
 pub(crate) mod layout;
 pub(crate) mod leader;
 pub(crate) mod lent;

@@ -27,6 +27,7 @@ use crate::job::{Ended, Job};
 use crate::panics;
 use crate::pool::Runnable;
 use crate::processes::inlet::{Inlet, Maker};
+use crate::processes::judges::Judges;
 use crate::processes::keeper::{Keeper, Order};
 use crate::processes::leader::{self, Leader, Source};
 use crate::processes::link::{FRAME_MAX, Link};
@@ -57,6 +58,8 @@ pub(crate) struct Workers {
     is_watched: AtomicBool,
     /// Streams that workers read.
     pub(crate) relays: Relays,
+    /// Failures that workers judge.
+    pub(crate) judges: Judges,
     /// What the node's clock counts from.
     start: Instant,
 }
@@ -131,6 +134,7 @@ impl Node {
             gave_up: Mutex::default(),
             is_watched: AtomicBool::new(false),
             relays: Relays::default(),
+            judges: Judges::default(),
             start: Instant::now(),
         });
         let (leader, _standby) = Leader::start(workers.clone(), "raybolt-links")?;
@@ -473,7 +477,8 @@ impl Workers {
                     }
                 });
             }
-            ToDriver::CancelObject { object } => session.cancel_lent(object),
+            ToDriver::CancelObject { object } => session.cancel_lent(object, false),
+            ToDriver::KillTask { object } => session.cancel_lent(object, true),
             ToDriver::Yielded { task, actor, attempt, index, refs } => {
                 self.yielded(session, worker, Maker { task, attempt, actor }, index, &refs, body);
             }
@@ -509,6 +514,9 @@ impl Workers {
             }
             ToDriver::CallActor(call) => self.actor_called(session, worker, call, body),
             ToDriver::KillActor { actor } => self.actor_killed(session, actor),
+            ToDriver::Judged { object, attempt, again } => {
+                self.judges.judged(session, object, attempt, again);
+            }
             ToDriver::ActorEnded { actor, incarnation, because } => {
                 let Some(actor) = worker.actor(actor) else { return };
                 let error = (!body.is_empty()).then(|| error_in(body, &actor.name));
@@ -542,7 +550,9 @@ impl Workers {
         let pushes = session.act(|hub| {
             for (task, attempt, ended) in ended {
                 match ended {
-                    Ended::Retry { .. } => again.push((task, attempt, ended)),
+                    Ended::Retry { .. } | Ended::Unsure { .. } => {
+                        again.push((task, attempt, ended));
+                    }
                     Ended::Success(_) | Ended::Failed => {
                         Session::report(hub, task, attempt, &ended);
                         session.stop_is_over(task);

@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Began, Ended, Job};
 use crate::object::{AnyObject, Lazy, Object, Stored};
 use crate::processes::inlet::Inlet;
+use crate::processes::judges::Judge;
 use crate::processes::layout::Source;
 use crate::processes::parcel::{self, Piece, Unpackable, Unreadable};
 use crate::processes::relay::Relay;
@@ -60,6 +61,8 @@ pub(crate) struct RawJob {
     pub(crate) until: Option<(Instant, Duration)>,
     /// If it is a generator: where its items go.
     pub(crate) relay: Option<Arc<Relay>>,
+    /// Who says which failures are worth another attempt.
+    pub(crate) judge: Option<Judge>,
 }
 
 impl Payload {
@@ -228,6 +231,12 @@ impl RawJob {
 
     /// A process has answered.
     pub(crate) fn taken(&self, answer: Result<&[u8]>, keeps: Vec<Arc<dyn AnyObject>>) -> Ended {
+        // What comes too late is not wanted, also if the timer has not said so yet.
+        let late = self.until.filter(|(until, _)| Instant::now() >= *until);
+        let answer = match late {
+            Some((_, after)) => Err(Error::new(Kind::Deadline { task: self.name.clone(), after })),
+            None => answer,
+        };
         match answer.and_then(|bytes| self.deliver(bytes, keeps)) {
             Ok(bytes) => Ended::Success(bytes),
             Err(error) => {
@@ -330,6 +339,11 @@ impl Job for RawJob {
         answer: Result<&[u8]>,
         keeps: Vec<Arc<dyn AnyObject>>,
     ) -> Ended {
-        self.taken(answer, keeps)
+        match answer {
+            Err(error) if self.judge.is_some() && error.task_error().is_some() => {
+                Ended::Unsure { job: self, error }
+            }
+            answer => self.taken(answer, keeps),
+        }
     }
 }

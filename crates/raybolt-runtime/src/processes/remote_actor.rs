@@ -13,6 +13,8 @@
 //! - **REMOTE-1 (sent in order).** One thread at a time sends an actor's calls, which is what keeps INC-2
 //!   over the link. Nothing of the user's runs under the actor's lock.
 //! - **REMOTE-2 (lock order).** Hub, then an actor, then a link. Nothing else is locked meanwhile.
+//! - **REMOTE-3 (no reader waits).** Arguments are packed where they become ready, often on the thread that
+//!   reads the links; those that have to wait for the store are packed by a thread of the pool.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ use crate::job::Ended;
 use crate::object::{AnyObject, Hold};
 use crate::panics;
 use crate::processes::inlet::Inlet;
+use crate::processes::late::{Late, patiently};
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel;
@@ -189,6 +192,26 @@ impl Remote {
         Ok(())
     }
 
+    /// A call was made whose arguments are there. They are packed without keeping this thread.
+    pub(crate) fn submitted_unpacked(
+        self: &Arc<Self>,
+        caller: CallerId,
+        task: TaskKey,
+        call: Arc<dyn RemoteCall>,
+    ) -> Result<()> {
+        match patiently(false, || call.pack()) {
+            Ok(()) => self.submitted(caller, task, call, true),
+            Err(error) if matches!(error.kind(), Kind::WouldWait) => {
+                self.submitted(caller, task, call.clone(), false)?;
+                self.lock().unready.remove(&task); // Nobody else makes it ready.
+                let late = Late { actor: self.clone(), call: Some((task, call)) };
+                self.session.pool.schedule(Arc::new(late));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         self.lock().calls.is_alive()
     }
@@ -203,14 +226,23 @@ impl Remote {
             }
             core.is_moving = true;
         }
+        self.pack_up(false);
+    }
+
+    /// Packs the constructor's arguments, and finds a place for the actor.
+    pub(super) fn pack_up(self: &Arc<Self>, may_wait: bool) {
         let mut args = Vec::new();
         let (packed, needs) = parcel::packing(|| {
-            let pack = || self.construct.pack(&mut args);
+            let pack = || patiently(may_wait, || self.construct.pack(&mut args));
             panics::catch(&self.name, 0, pack)
                 .map_err(|panicked| Error::new(Kind::Task(*panicked)))?
         });
         let code = match packed.and_then(|()| self.construct.code()) {
             Ok(code) => code,
+            Err(error) if matches!(error.kind(), Kind::WouldWait) => {
+                let late = Late { actor: self.clone(), call: None };
+                return self.session.pool.schedule(Arc::new(late));
+            }
             Err(error) => return self.die(&format!("its constructor failed: {error}")),
         };
         loop {
@@ -493,12 +525,28 @@ impl Remote {
     /// The arguments of a call are there.
     fn call_ready(self: &Arc<Self>, task: TaskKey) {
         let call = self.lock().unready.remove(&task);
-        let Some(call) = call else { return };
-        match on_behalf_of(task, || call.pack()) {
+        if let Some(call) = call {
+            self.pack_call(task, call, false);
+        }
+    }
+
+    /// Packs a call, which goes on then.
+    pub(super) fn pack_call(
+        self: &Arc<Self>,
+        task: TaskKey,
+        call: Arc<dyn RemoteCall>,
+        may_wait: bool,
+    ) {
+        let pack = || on_behalf_of(task, || call.pack());
+        match patiently(may_wait, pack) {
             Ok(()) => {
                 let mut core = self.lock();
                 core.calls.argument_ready(task);
                 self.go_on(core);
+            }
+            Err(error) if matches!(error.kind(), Kind::WouldWait) => {
+                let late = Late { actor: self.clone(), call: Some((task, call)) };
+                self.session.pool.schedule(Arc::new(late));
             }
             Err(error) => self.clone().cancel(task, Some(error)),
         }

@@ -302,6 +302,10 @@ impl Serving {
                 }
             },
             ToWorker::Slab { request, granted } => self.upstream().slab_came(request, granted),
+            ToWorker::Judge { object, attempt } => {
+                self.upstream().predicates.judge(self.session(), object, attempt, body);
+            }
+            ToWorker::JudgeNoMore { object } => self.upstream().predicates.forget(object),
         }
     }
 

@@ -42,6 +42,8 @@ const SLAB_BYTES: u64 = 8 << 20;
 const SHARED_MAX: u64 = SLAB_BYTES / 8;
 /// How long room is waited for if nobody says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it looks whether there is room: what code in the driver has read goes without a word.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Where a layout lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +90,21 @@ pub(crate) struct Parked {
 #[derive(Clone)]
 pub(crate) enum Guard {
     /// The driver reads it itself meanwhile; after that whoever it was pinned for does.
-    Pin { key: Key, _mapped: Mapped, parked: Arc<Parked> },
+    Pin { key: Key, _pin: Pin, parked: Arc<Parked> },
     /// The slab is not given back before.
     Slab { _lent: Arc<LentSlab> },
+}
+
+/// A pin of the driver's own. Whoever waits to pin more is told when it goes.
+#[derive(Clone)]
+pub(crate) struct Pin(Option<Mapped>);
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        // Without a session nobody waits.
+        let _ = session::with(|session| session.node().map(|node| node.shelf.room_came()));
+    }
 }
 
 /// The worker's side.
@@ -122,10 +136,14 @@ thread_local! {
 
 /// Runs `run`, which does not wait for the store: what would fails (SHELF-2).
 pub(crate) fn without_waiting<R>(run: impl FnOnce() -> R) -> R {
-    let before = MAY_WAIT.replace(false);
-    let result = run();
-    MAY_WAIT.set(before);
-    result
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MAY_WAIT.set(self.0); // Also when the user's code panics.
+        }
+    }
+    let _restore = Restore(MAY_WAIT.replace(false));
+    run()
 }
 
 impl Spot {
@@ -311,19 +329,25 @@ impl NodeShelf {
             return Err(ShelfError::WouldWait);
         }
         let _waits = Listed::store(What::Lending { bytes });
-        let patience = self.patience;
-        let lock = self.unpinned.0.lock().expect("no thread panics with this lock");
-        let waited = self.unpinned.1.wait_timeout_while(lock, patience, |()| !fits());
-        let (lock, outcome) = waited.expect("no thread panics with this lock");
-        drop(lock);
-        if outcome.timed_out() {
-            let usage = self.store.usage();
-            return Err(ShelfError::Failed(format!(
-                "{bytes} bytes could not be lent to a worker within {patience:?}: {} of {} bytes of the store are being read (`object_store_memory`)",
-                usage.pinned_bytes, usage.capacity_bytes
-            )));
+        let until = Instant::now() + self.patience;
+        let mut lock = self.unpinned.0.lock().expect("no thread panics with this lock");
+        while !fits() {
+            if Instant::now() >= until {
+                drop(lock);
+                return Err(self.too_much_is_read(bytes));
+            }
+            let waited = self.unpinned.1.wait_timeout(lock, LOOK_AGAIN);
+            lock = waited.expect("no thread panics with this lock").0;
         }
         Ok(())
+    }
+
+    fn too_much_is_read(&self, bytes: u64) -> ShelfError {
+        let (usage, patience) = (self.store.usage(), self.patience);
+        ShelfError::Failed(format!(
+            "{bytes} bytes could not be lent to a worker within {patience:?}: {} of {} bytes of the store are being read (`object_store_memory`)",
+            usage.pinned_bytes, usage.capacity_bytes
+        ))
     }
 }
 
@@ -371,7 +395,7 @@ impl Parked {
         let mapped = self.read()?;
         let spot = Spot { key: self.key, slab: Ticket(0), region: mapped.region() };
         let (key, parked) = (self.key, self.clone());
-        Ok((spot, Guard::Pin { key, _mapped: mapped, parked }))
+        Ok((spot, Guard::Pin { key, _pin: Pin(Some(mapped)), parked }))
     }
 
     fn is_here(&self) -> bool {

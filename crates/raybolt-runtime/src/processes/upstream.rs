@@ -33,6 +33,7 @@ use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
 use crate::output::{Cells, Output};
 use crate::processes::code;
 use crate::processes::inlet::{Inlet, Item, Supplier};
+use crate::processes::judges::Predicates;
 use crate::processes::leader::Leader;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::parcel::{self, Packed};
@@ -52,6 +53,8 @@ pub(crate) struct Upstream {
     known: Mutex<Borrows<Known>>,
     /// Streams that are read here, until their end has come.
     streams: Mutex<HashMap<u64, Arc<dyn Inlet>>>,
+    /// What the failures are worth of tasks that were submitted here.
+    pub(crate) predicates: Predicates,
     pub(crate) shelf: WorkerShelf,
     /// Slabs that were asked for.
     slabs: Mutex<HashMap<u64, Arc<Slot<Granted>>>>,
@@ -111,6 +114,7 @@ impl Upstream {
             named: AtomicU64::new(0),
             known: Mutex::default(),
             streams: Mutex::default(),
+            predicates: Predicates::default(),
             shelf: WorkerShelf::default(),
             slabs: Mutex::default(),
             kept_bytes: AtomicUsize::new(0),
@@ -130,12 +134,6 @@ impl Upstream {
         if let Some(error) = set.and_then(|set| set.error.clone()) {
             return Err(error);
         }
-        if set.is_some_and(|set| set.retry_on.is_some()) {
-            return Err(Error::new(Kind::Invalid(format!(
-                "`retry_on` of `{}` cannot leave the worker that submits it; submit it from the driver, or retry inside the task",
-                function.name()
-            ))));
-        }
         let code = code_of::<A, O>(function, run)?;
         let name = set.and_then(|set| set.name.as_deref());
         let mut body = Vec::new();
@@ -146,8 +144,11 @@ impl Upstream {
         let default = if function.is_async() { Demand::default() } else { one_cpu() };
         let demand = set.and_then(|set| set.demand.clone()).unwrap_or(default);
         let returns = self.expect(cells);
-        if let (Some(inlet), Some(id)) = (cells.inlet(), returns.first()) {
-            self.streams().insert(*id, inlet);
+        self.reads(cells, &returns);
+        let when = set.and_then(|set| set.retry_on.clone());
+        let judged = when.is_some();
+        if let (Some(when), Some(id)) = (when, returns.first()) {
+            self.predicates.add(*id, when);
         }
         self.send(
             &ToDriver::Submit(Submit {
@@ -164,6 +165,7 @@ impl Upstream {
                 returns,
                 refs: refs.iter().map(|object| object.id()).collect(),
                 stream: cells.room(),
+                judged,
             }),
             &body,
         );
@@ -201,6 +203,23 @@ impl Upstream {
         self.send(&ToDriver::Ask { object: id, code }, input);
     }
 
+    /// The same, for those who wait for it.
+    pub(crate) fn ask_and_wait(
+        &self,
+        epoch: u32,
+        work: fn(&[u8]) -> Vec<u8>,
+        input: &[u8],
+    ) -> Result<ObjectRef<Vec<u8>>> {
+        let code = code::offset_of(work as *const () as usize)
+            .map_err(|foreign| Error::new(Kind::Invalid(foreign.to_string())))?;
+        let (id, object) = (self.name(), ObjectRef::pending(epoch));
+        object.0.hold.set_id(id);
+        self.know(id, &object.0);
+        self.known().entry(id).or_default().is_wanted = true; // The answer comes unasked.
+        self.send(&ToDriver::Ask { object: id, code }, input);
+        Ok(object)
+    }
+
     /// Names the places of what is to be returned.
     pub(crate) fn expect(&self, cells: &impl Cells) -> Vec<u64> {
         let mut returns = Vec::new();
@@ -224,6 +243,13 @@ impl Upstream {
         self.know_own(id, &object.0);
         let _ = self.known().wanted(id); // It comes unasked.
         object
+    }
+
+    /// If these are the places of a stream: its items will come here.
+    pub(crate) fn reads(&self, cells: &impl Cells, returns: &[u64]) {
+        if let (Some(inlet), Some(id)) = (cells.inlet(), returns.first()) {
+            self.streams().insert(*id, inlet);
+        }
     }
 
     /// These objects come from a call that an actor made of itself.
@@ -354,8 +380,12 @@ impl Upstream {
     }
 
     /// Nobody wants what the task that makes this object would return.
-    pub(crate) fn cancel(&self, id: u64) {
-        self.send(&ToDriver::CancelObject { object: id }, &[]);
+    pub(crate) fn cancel(&self, id: u64, by_force: bool) {
+        let message = match by_force {
+            false => ToDriver::CancelObject { object: id },
+            true => ToDriver::KillTask { object: id },
+        };
+        self.send(&message, &[]);
     }
 
     /// An object has come.

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use raybolt_core::calls::scheduler::{UNIT, display_amount};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Place, Session, with};
 use crate::error::Result;
-use crate::failures::FailureReport;
+use crate::processes::errand::{self, Errand};
 
 /// What a session holds at a moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemoryReport {
     /// Tasks and actor calls that have not ended.
     pub tasks: usize,
@@ -30,7 +30,7 @@ pub struct MemoryReport {
 }
 
 /// What the store of a session over processes holds at a moment, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreReport {
     /// How large it is.
     pub capacity: u64,
@@ -45,7 +45,7 @@ pub struct StoreReport {
 }
 
 /// One resource of the node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResourceReport {
     /// `CPU`, `GPU`, `memory` in bytes, or a name given to [`Builder::resource`](super::Builder::resource).
     pub name: String,
@@ -55,25 +55,40 @@ pub struct ResourceReport {
     pub available: f64,
 }
 
-/// What this process's session holds now.
+/// A question to the session, which its driver answers.
+#[derive(Serialize, Deserialize)]
+struct HowMuchMemory;
+
+#[derive(Serialize, Deserialize)]
+struct WhichResources;
+
+/// What the session holds now. Code in a worker process asks its driver.
 ///
 /// # Errors
 /// Without a session.
 pub fn memory() -> Result<MemoryReport> {
-    with(|session| {
-        let threads = session.pool.threads();
-        let hub = session.lock();
-        let counts = hub.owner.counts();
-        MemoryReport {
-            tasks: counts.tasks,
-            objects: counts.objects,
-            bytes: hub.bytes.max(0) as usize,
-            copies: hub.copies,
-            actors: hub.actors.len(),
-            threads,
-            store: session.store_report(),
-        }
-    })
+    errand::run(HowMuchMemory)
+}
+
+impl Errand for HowMuchMemory {
+    type Answer = MemoryReport;
+
+    fn run(self) -> Result<MemoryReport> {
+        with(|session| {
+            let threads = session.pool.threads();
+            let hub = session.lock();
+            let counts = hub.owner.counts();
+            MemoryReport {
+                tasks: counts.tasks,
+                objects: counts.objects,
+                bytes: hub.bytes.max(0) as usize,
+                copies: hub.copies,
+                actors: hub.actors.len(),
+                threads,
+                store: session.store_report(),
+            }
+        })
+    }
 }
 
 /// `CPU: 4`, `memory: 8192 MiB`
@@ -89,25 +104,24 @@ impl fmt::Display for ResourceReport {
 /// # Errors
 /// Without a session.
 pub fn resources() -> Result<Vec<ResourceReport>> {
-    let amount = |units: i64| units as f64 / UNIT as f64;
-    with(|session| {
-        let hub = session.lock();
-        let report = |(name, total, available): (&str, i64, i64)| ResourceReport {
-            name: name.into(),
-            total: amount(total),
-            available: amount(available),
-        };
-        hub.scheduler.resources().map(report).collect()
-    })
+    errand::run(WhichResources)
 }
 
-/// What failed lately in this process's session, oldest first; at most
-/// [`FAILURES_MAX`](crate::failures::FAILURES_MAX) are remembered.
-///
-/// # Errors
-/// Without a session.
-pub fn errors() -> Result<Vec<FailureReport>> {
-    with(|session| session.failures.list())
+impl Errand for WhichResources {
+    type Answer = Vec<ResourceReport>;
+
+    fn run(self) -> Result<Vec<ResourceReport>> {
+        let amount = |units: i64| units as f64 / UNIT as f64;
+        with(|session| {
+            let hub = session.lock();
+            let report = |(name, total, available): (&str, i64, i64)| ResourceReport {
+                name: name.into(),
+                total: amount(total),
+                available: amount(available),
+            };
+            hub.scheduler.resources().map(report).collect()
+        })
+    }
 }
 
 impl Session {

@@ -86,6 +86,8 @@ fn to_worker() -> Vec<(&'static str, ToWorker, &'static [u8])> {
             b"",
         ),
         ("lend", ToWorker::Lend { refs: vec![300, 300] }, b""),
+        ("judge", ToWorker::Judge { object: 1 << 63 | 2 << 40 | 1, attempt: 1 }, b"error"),
+        ("judge_no_more", ToWorker::JudgeNoMore { object: 1 << 63 | 2 << 40 | 1 }, b""),
     ]
 }
 
@@ -101,6 +103,7 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
         refs: vec![300, 301],
         group: Some(InGroup { epoch: 1, group: 8, name: "pair".into(), bundle: Some(1) }),
         stream: Some(16),
+        judged: true,
     };
     let refs = vec![300];
     vec![
@@ -174,6 +177,7 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
                 call_retries: 1,
                 refs: vec![300],
                 answer: 1 << 63 | 2 << 40 | 6,
+                group: Some(InGroup { epoch: 1, group: 8, name: "pair".into(), bundle: None }),
             }),
             b"arguments",
         ),
@@ -197,10 +201,17 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
                 deadline_us: Some((1_500, 2_000)),
                 returns: vec![1 << 63 | 2 << 40 | 8],
                 refs: vec![300],
+                stream: Some(16),
             }),
             b"arguments",
         ),
         ("kill_actor", ToDriver::KillActor { actor: 303 }, b""),
+        (
+            "judged",
+            ToDriver::Judged { object: 1 << 63 | 2 << 40 | 1, attempt: 1, again: true },
+            b"",
+        ),
+        ("kill_task", ToDriver::KillTask { object: 300 }, b""),
     ]
 }
 

@@ -96,6 +96,7 @@ impl Worker {
             refs: refs.clone(),
             group: None,
             stream: None,
+            judged: false,
         });
         let parcel = Parcel { needs, refs, ..Parcel::default() };
         self.send(shared, &messages::ToDriver::Work(message), &parcel)
