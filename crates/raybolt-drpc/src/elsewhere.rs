@@ -1,4 +1,4 @@
-//! Calls from worker processes: the servers are in the driver's.
+//! Calls from worker processes of functions that no topology there serves: the servers are in the driver's.
 //!
 //! # Protocol
 //! A worker has its driver's process run [`serve`], which looks for a server there whose topologies serve

@@ -182,7 +182,7 @@ impl LocalDrpc {
         options: CallOptions,
     ) -> Pending<T> {
         let args = args.into();
-        if *IS_WORKER {
+        if *IS_WORKER && !self.serves(function) {
             return elsewhere::submit(function, args, options.deadline);
         }
         let call = Arc::new(Call::new());
@@ -218,6 +218,11 @@ impl LocalDrpc {
     /// The functions that topologies serve here now, in alphabetical order.
     pub fn functions(&self) -> Vec<String> {
         self.server.look(|broker| broker.functions().map(String::from).collect())
+    }
+
+    /// Whether topologies of this process serve a function.
+    fn serves(&self, function: &str) -> bool {
+        self.server.look(|broker| broker.functions().any(|served| served == function))
     }
 
     /// What the server counted since it began.

@@ -6,6 +6,8 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+mod flow;
+
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -21,6 +23,8 @@ use raybolt::{
     Value, cancel, cancel_force, errors, get, get_timeout, gpu_ids, is_cancelled, is_initialized,
     is_worker, kill, memory, placement_group, put, remote, resources, wait,
 };
+
+use self::flow::{servers, topologies};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -40,6 +44,8 @@ const CASES: &[Case] = &[
     ("placement groups are made, used and removed", groups),
     ("reports are about the session", reports),
     ("a session is begun once", begun_once),
+    ("a topology runs where it is submitted", topologies),
+    ("a server answers where it is made", servers),
 ];
 
 /// What only code in workers can meet.
