@@ -215,7 +215,7 @@ impl Upstream {
         let (id, object) = (self.name(), ObjectRef::pending(epoch));
         object.0.hold.set_id(id);
         self.know(id, &object.0);
-        self.known().entry(id).or_default().is_wanted = true; // The answer comes unasked.
+        let _ = self.known().wanted(id); // The answer comes unasked.
         self.send(&ToDriver::Ask { object: id, code }, input);
         Ok(object)
     }
