@@ -13,7 +13,13 @@ use crate::session;
 /// How many failures are remembered; older ones are forgotten first.
 pub const FAILURES_MAX: usize = 1_000;
 
-/// A failure of user code.
+/// How much of a text is remembered and logged; whoever takes the error has all of it.
+const TEXT_MAX: usize = 16 << 10;
+
+/// How many causes of a failure.
+const CAUSES_MAX: usize = 32;
+
+/// A failure of user code. Long texts are cut.
 #[derive(Debug, Clone, Serialize)]
 pub struct FailureReport {
     /// When it was noticed.
@@ -74,6 +80,7 @@ impl Failures {
 
 /// Remembers a failure; one that nobody waits for is logged, or it would pass unseen.
 pub(crate) fn record(error: &TaskError, unseen: bool) {
+    let error = shortened(error);
     if unseen {
         match &error.backtrace {
             Some(backtrace) => tracing::error!(target: "raybolt", "{error}\n{backtrace}"),
@@ -81,7 +88,7 @@ pub(crate) fn record(error: &TaskError, unseen: bool) {
         }
     }
     let kind = if error.location.is_some() { PANIC } else { TASK };
-    let report = FailureReport { time: SystemTime::now(), kind, error: error.clone() };
+    let report = FailureReport { time: SystemTime::now(), kind, error };
     // A task that outlives its session has nobody to report to.
     let _ = session::with(|session| session.failures.push(report));
 }
@@ -99,11 +106,54 @@ pub(crate) fn record_error(error: &Error) {
     let error = TaskError {
         task: task.clone(),
         attempt: 0,
-        message: error.to_string(),
+        message: cut(&error.to_string()),
         causes: Vec::new(),
         location: None,
         backtrace: None,
     };
     let report = FailureReport { time: SystemTime::now(), kind, error };
     let _ = session::with(|session| session.failures.push(report));
+}
+
+fn shortened(error: &TaskError) -> TaskError {
+    TaskError {
+        task: error.task.clone(),
+        attempt: error.attempt,
+        message: cut(&error.message),
+        causes: error.causes.iter().take(CAUSES_MAX).map(|cause| cut(cause)).collect(),
+        location: error.location.clone(),
+        backtrace: error.backtrace.as_deref().map(cut),
+    }
+}
+
+fn cut(text: &str) -> String {
+    if text.len() <= TEXT_MAX {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(TEXT_MAX);
+    format!("{} ... ({} more bytes)", &text[..end], text.len() - end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_letters_and_short_ones_stay() {
+        let long = TaskError {
+            task: "f".into(),
+            attempt: 0,
+            message: "ä".repeat(5 << 20),
+            causes: vec!["x".repeat(TEXT_MAX + 1), "short".into()],
+            location: None,
+            backtrace: None,
+        };
+        let short = shortened(&long);
+        assert!(short.message.ends_with(&format!("ä ... ({} more bytes)", (10 << 20) - TEXT_MAX)));
+        assert!(short.message.len() < TEXT_MAX + 40);
+        assert_eq!(
+            short.causes,
+            [format!("{} ... (1 more bytes)", "x".repeat(TEXT_MAX)), "short".into()]
+        );
+    }
 }

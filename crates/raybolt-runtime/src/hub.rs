@@ -244,11 +244,8 @@ impl Hub {
 
     /// The name of the task that makes `object`.
     pub(crate) fn task_name(&self, object: ObjectKey) -> String {
-        match self.owner.progress(object) {
-            Some((_, Target::Class(class))) => self.scheduler.class_name(class).into(),
-            Some((_, Target::Actor(key))) => {
-                self.actor(key).map_or_else(|| "a call".into(), |actor| actor.name().to_owned())
-            }
+        match self.owner.producer(object) {
+            Some(task) => self.name_of(task),
             None => Id::Object(object).to_string(),
         }
     }

@@ -289,6 +289,7 @@ impl Session {
     fn keep_workers(self: &Arc<Self>, settings: Settings) -> Result<()> {
         let Place::Workers(node) = &self.place else { return Ok(()) };
         start::enough_descriptors(settings.workers)?;
+        start::enough_memory(settings.memory_limit)?;
         node.workers.belong_to(self);
         node.workers.keeps(settings.workers);
         node.workers.keep(Keeper::start(self, &node.workers, settings)?);

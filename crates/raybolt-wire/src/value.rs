@@ -154,10 +154,18 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
         Err(error) => Err(DecodeError::Malformed {
             type_name,
             bytes: bytes.len(),
-            cause: lower_case(&error.to_string()),
+            cause: match error {
+                postcard::Error::WontImplement => ASKS_THE_FORMAT.into(),
+                other => lower_case(&other.to_string()),
+            },
         }),
     }
 }
+
+/// What reads back only from a format that describes itself.
+const ASKS_THE_FORMAT: &str = "it asks its format what comes next, as `#[serde(untagged)]`, `#[serde(tag)]` and \
+                               `serde_json::Value` do, and these bytes do not tell; take the attribute off, or pass \
+                               the value as JSON text";
 
 #[cold]
 fn encode_error<T: ?Sized>(cause: String) -> EncodeError {
@@ -260,6 +268,28 @@ mod tests {
         assert_eq!(encode(&sparse).unwrap_err().to_string(), text);
         assert!(check(&Either::Sparse { first: None }).is_err());
         assert!(check(&Either::Sparse { first: Some(1) }).is_ok());
+    }
+
+    #[test]
+    fn a_value_that_asks_its_format_is_told_what_to_do_instead() {
+        #[derive(Debug, Serialize, Deserialize)]
+        #[serde(untagged)]
+        enum Untagged {
+            Number(u8),
+        }
+        #[derive(Debug, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        enum Tagged {
+            Number { it: u8 },
+        }
+        let texts = [
+            decode::<Untagged>(&encode(&Untagged::Number(1)).unwrap()).unwrap_err().to_string(),
+            decode::<Tagged>(&encode(&Tagged::Number { it: 1 }).unwrap()).unwrap_err().to_string(),
+        ];
+        for text in texts {
+            assert!(text.contains("it asks its format what comes next"), "{text}");
+            assert!(text.contains("pass the value as JSON text"), "{text}");
+        }
     }
 
     #[test]

@@ -363,7 +363,7 @@ fn memory_until_the_limit() {
     for part in [
         "the worker that ran `fills_memory` is gone: it was stopped before memory ran out",
         "of the session's 300 MiB were used",
-        "of them by this worker, and `fills_memory`, with 0 retries left, could best be repeated",
+        "of them by this worker while it ran `fills_memory`; no task that uses as much has retries left",
         "`RAYBOLT_MEMORY_LIMIT`",
         "then 42",
     ] {

@@ -429,7 +429,9 @@ fn a_cancelled_call_does_not_run() -> Result<()> {
     let entered = (gate.entered(), gate.entered());
     let cancelled = counter.look(never.name());
     raybolt::cancel(&cancelled)?;
-    assert!(get(cancelled).unwrap_err().is_cancelled());
+    let error = get(cancelled).unwrap_err();
+    assert!(error.is_cancelled());
+    assert_eq!(error.to_string(), "task `Counter::look` was cancelled");
     get(counter.value())?; // What its worker answers now it does after it knows.
     drop(entered);
     get(running)?;

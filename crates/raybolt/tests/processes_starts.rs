@@ -16,6 +16,18 @@ fn twice(x: u64) -> u64 {
     2 * x
 }
 
+struct Unborn;
+
+#[remote]
+impl Unborn {
+    pub fn new() -> Self {
+        panic!("not today")
+    }
+    pub fn ok(&self) -> u64 {
+        1
+    }
+}
+
 type Case = (&'static str, fn());
 
 const CASES: &[Case] = &[
@@ -27,6 +39,8 @@ const CASES: &[Case] = &[
     ("a file where objects should be spilled", no_spill_dir),
     ("no place for the session's directory", no_place),
     ("a log is named if it says more than the error", names_logs_that_are_there),
+    ("a memory limit that is exceeded already", too_little_memory),
+    ("a constructor that fails is told once", told_once),
 ];
 
 fn main() -> ExitCode {
@@ -49,6 +63,10 @@ fn main() -> ExitCode {
 /// A part, played in a child that a shell has prepared.
 fn play(part: &str) {
     let builder = Builder::new().num_cpus(1.0).log_to_driver(false).log_level(LogLevel::Off);
+    let builder = match part {
+        "a constructor fails" => builder.log_level(LogLevel::Error),
+        _ => builder,
+    };
     let store = |bytes| builder.clone().processes(1).object_store_memory(bytes);
     let builder = match part {
         "64 MiB" => store(64 << 20),
@@ -69,6 +87,9 @@ fn play(part: &str) {
         Ok(session) => {
             println!("{session}");
             println!("{:?}", get(twice::remote(21)));
+            if part == "a constructor fails" {
+                println!("{}", get(Unborn::remote().ok()).unwrap_err());
+            }
         }
         Err(error) => println!("{error}"),
     }
@@ -122,6 +143,13 @@ fn too_large_a_store() {
     assert_has(&text, &parts);
 }
 
+fn too_little_memory() {
+    for limit in ["0", "1MiB"] {
+        let text = told("anything", &format!("export RAYBOLT_MEMORY_LIMIT={limit};"));
+        assert_has(&text, &["`memory_limit` (`RAYBOLT_MEMORY_LIMIT`) is", "raise it"]);
+    }
+}
+
 fn no_store() {
     assert_has(&told("nothing", ""), &["bytes, not 0 (`object_store_memory`)"]);
 }
@@ -142,4 +170,10 @@ fn names_logs_that_are_there() {
     assert!(!text.contains("all of it"), "{text}");
     let text = told("a worker that says much", "");
     assert_has(&text, &["| line 99", "(all of it, as long as the session lasts: "]);
+}
+
+fn told_once() {
+    let text = told("a constructor fails", "exec 2>&1;");
+    assert_has(&text, &["actor `Unborn` is gone: its constructor failed: ", "ERROR raybolt"]);
+    assert_eq!(text.matches("ERROR raybolt").count(), 1, "{text}");
 }

@@ -58,6 +58,8 @@ pub(crate) struct Doom {
     pub(crate) culprit: TaskKey,
     /// In place of how the process ended.
     pub(crate) because: String,
+    /// What is said behind what ran.
+    pub(crate) lever: String,
     /// Whether the culprit may run again.
     pub(crate) may_repeat: bool,
 }
@@ -241,6 +243,7 @@ impl Death {
         if self.doom.is_none() && self.how.contains("SIGKILL") {
             text.push_str(", by somebody, or by the kernel for lack of memory");
         }
+        text.push_str(self.doom.as_ref().map_or("", |doom| &doom.lever));
         text + &quoted(&self.last_lines)
     }
 }

@@ -17,6 +17,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,8 @@ pub(crate) struct Home {
     incarnation: u32,
     /// What its constructor failed with.
     failed: OnceLock<Error>,
+    /// Whether the driver was told of its end.
+    is_told: AtomicBool,
 }
 
 /// An actor as its shell gets it.
@@ -209,6 +212,7 @@ impl Home {
             actor: host.actor,
             incarnation: host.incarnation,
             failed: OnceLock::new(),
+            is_told: AtomicBool::new(false),
         }
     }
 
@@ -238,7 +242,11 @@ impl Home {
 
     /// The actor has ended, and all its calls are answered (HOST-1).
     pub(crate) fn ended(&self, because: String) {
-        let Home { serving, actor, incarnation, failed } = self;
+        let Home { serving, actor, incarnation, failed, is_told } = self;
+        // One that dies with calls still on their way may be settled again by the last of them.
+        if is_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
         {
             let mut hosts = serving.hosts.lock();
             if hosts.get(actor).is_some_and(|hosted| hosted.incarnation == *incarnation) {

@@ -438,9 +438,9 @@ impl Keeping {
             tasks: self.workers.running(&session, *process, member.spawned.blackbox.as_ref()),
         });
         let Some((process, bytes, task)) = monitor::victim(candidates.collect()) else { return };
-        let because = monitor::because(bound, bytes, &task);
+        let (because, lever) = monitor::because(bound, bytes, &task);
         if let Some(member) = self.members.get_mut(&process) {
-            member.doom = Some(Doom { culprit: task.task, because, may_repeat: true });
+            member.doom = Some(Doom { culprit: task.task, because, lever, may_repeat: true });
             member.spawned.kill();
         }
     }

@@ -88,8 +88,8 @@ pub(crate) fn own_bytes(pid: u32) -> u64 {
     resident.saturating_sub(shared) * rustix::param::page_size() as u64
 }
 
-/// Why a worker is killed for memory.
-pub(crate) fn because(bound: Bound, bytes: u64, task: &Running) -> String {
+/// Why a worker is killed for memory, and, behind what it ran, what helps.
+pub(crate) fn because(bound: Bound, bytes: u64, task: &Running) -> (String, String) {
     let mib = |bytes: u64| Mib(bytes);
     let (used, limit, whose, lever) = match bound {
         Bound::Machine(report) => (report.used, report.limit, "the machine's", ""),
@@ -97,13 +97,19 @@ pub(crate) fn because(bound: Bound, bytes: u64, task: &Running) -> String {
             (used, limit, "the session's", ", or raise `memory_limit` (`RAYBOLT_MEMORY_LIMIT`)")
         }
     };
-    let Running { name, retries_left, .. } = task;
-    format!(
-        "it was stopped before memory ran out: {} of {whose} {} were used, {} of them by this worker, and `{name}`, with {retries_left} retries left, could best be repeated; let fewer tasks run at once (`num_cpus` of the task){lever}",
+    let because = format!(
+        "it was stopped before memory ran out: {} of {whose} {} were used, {} of them by this worker",
         mib(used),
         mib(limit),
         mib(bytes),
-    )
+    );
+    let Running { name, retries_left, .. } = task;
+    let chosen = match retries_left {
+        0 => "no task that uses as much has retries left".to_owned(),
+        count => format!("of what uses so much `{name}` could best be repeated ({count} left)"),
+    };
+    let lever = format!("; {chosen}; let fewer tasks run at once (`num_cpus` of the task){lever}");
+    (because, lever)
 }
 
 struct Mib(u64);
@@ -164,6 +170,28 @@ mod tests {
         assert_eq!(victim(candidates), Some((ProcessId(3), 500 * MIB, young)));
         assert_eq!(victim(vec![candidate(1, 20, vec![running(3, 0)])]), None);
         assert_eq!(victim(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_task_without_retries_is_not_said_to_be_repeated() {
+        let mut task = Running {
+            task: TaskKey::default(),
+            name: "fill".into(),
+            retries_left: 2,
+            since: Instant::now(),
+        };
+        let bound = Bound::Session { used: 290 * MIB, limit: 300 * MIB };
+        let (text, lever) = because(bound, 200 * MIB, &task);
+        assert!(text.ends_with(
+            "290 MiB of the session's 300 MiB were used, 200 MiB of them by this worker"
+        ));
+        assert!(lever.starts_with(
+            "; of what uses so much `fill` could best be repeated (2 left); let fewer"
+        ));
+        task.retries_left = 0;
+        let (_, lever) = because(bound, 200 * MIB, &task);
+        assert!(lever.starts_with("; no task that uses as much has retries left; let fewer"));
+        assert!(lever.ends_with("or raise `memory_limit` (`RAYBOLT_MEMORY_LIMIT`)"), "{lever}");
     }
 
     #[test]

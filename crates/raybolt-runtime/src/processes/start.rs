@@ -25,6 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::inspect::serve as post;
 use crate::processes::birth;
 use crate::processes::blackbox::BlackBox;
+use crate::processes::monitor::own_bytes;
 use crate::processes::serve::{self, Serve};
 use crate::session_dir::{self, secret_of, socket_of};
 
@@ -42,6 +43,8 @@ pub(crate) const WORKER: &str = "RAYBOLT_WORKER";
 const FILES_PER_WORKER: u64 = 5;
 /// What it has open beside, about.
 const FILES_OF_NODE: u64 = 16;
+/// Workers have at least so much memory of their own, all together.
+const MEMORY_OF_WORKERS: u64 = 16 << 20;
 /// How long a worker knocks at its driver's door.
 const KNOCK_TIME: Duration = Duration::from_secs(10);
 
@@ -101,6 +104,17 @@ pub(crate) fn processes_of_environment() -> Result<Option<usize>> {
         )))
     };
     count.map(Some).ok_or_else(invalid)
+}
+
+/// With a limit that leaves nothing for workers each task would be stopped.
+pub(crate) fn enough_memory(limit: Option<u64>) -> Result<()> {
+    let used = own_bytes(std::process::id());
+    match limit {
+        Some(limit) if limit < used + MEMORY_OF_WORKERS => Err(Error::new(Kind::Invalid(format!(
+            "`memory_limit` (`{MEMORY_LIMIT}`) is {limit} bytes, of which this process alone uses {used}: that leaves nothing for workers; raise it"
+        )))),
+        _ => Ok(()),
+    }
 }
 
 /// What the environment says about memory: bytes, or `512MiB`, or `4GiB`.

@@ -35,7 +35,10 @@ impl Workers {
         let Some((process, attempt)) = self.holder(task) else { return };
         self.tell(process, &ToWorker::Cancel { task: task.data().as_ffi() });
         let Some((grace, because)) = grace else { return };
-        let (workers, doom) = (self.clone(), Doom { culprit: task, because, may_repeat: false });
+        let (workers, doom) = (
+            self.clone(),
+            Doom { culprit: task, because, lever: String::new(), may_repeat: false },
+        );
         let strike = move || {
             if workers.holder(task) == Some((process, attempt)) {
                 workers.keeper_order(Order::KillIfRunning(process, doom));
