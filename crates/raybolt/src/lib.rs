@@ -66,6 +66,19 @@
 //! with [`cancel`], actors with [`kill`]. What goes wrong arrives where the value would have, as an
 //! [`Error`] that names the cause and the lever; [`errors`] lists what failed lately.
 //!
+//! # Over processes
+//! The same program runs over worker processes of this machine if the variable `RAYBOLT_WORKERS` says
+//! `processes` (one worker, with as many threads as CPUs) or `processes:4`, or if [`Builder::processes`] does. A
+//! worker is the program started again; it comes as far as `#[raybolt::main]`, [`init`] or [`Builder::start`], and
+//! serves from there on. What stands before that runs in each worker too; [`is_worker`] tells. In tests,
+//! where each worker would run the other tests of its file beside, give a file that begins such a
+//! session `harness = false`.
+//!
+//! A worker that dies takes nothing with it: its tasks run again (`max_retries`), its actors begin anew if
+//! they may (`max_restarts`, `max_task_retries`; [`FOREVER`]), and [`cancel_force`] stops a task that does not heed
+//! [`cancel`]. Large values lie in memory that all processes share; numbers in an [`Array`] are read where
+//! they lie. The command `raybolt` shows from another terminal what such a session does.
+//!
 //! # Flow and Distributed RPC
 //! [`topology`] computes over streams of tuples, [`drpc`] asks such a computation a question and waits
 //! for the answer.
@@ -108,7 +121,8 @@ pub use raybolt_macros::main;
 ///
 /// An argument is a value or an [`ObjectRef`] to one. A parameter `&T` lends what was passed: nothing is
 /// copied. A `Result` fails the task with its error; an `async fn` waits without a thread; an `impl
-/// Iterator` is a stream of objects ([`RefStream`]); generic functions are called with named types.
+/// Iterator` is a stream of objects ([`RefStream`]). A generic function is called like any other with a value;
+/// with a reference its types have to be named, behind `remote`: `largest::remote::<u64>(&numbers)`.
 ///
 /// The attribute takes the usual options: `num_cpus = 2`, `num_gpus = 1`, `memory = 1 << 30`, `resources(disk = 1.0)`,
 /// `max_retries = 5`, `name = ".."`, and `num_returns = 2`, which makes an object of each part of a
@@ -143,6 +157,9 @@ pub use raybolt_macros::main;
 ///
 /// assert_eq!(get(largest::remote(vec!["a".to_owned(), "c".to_owned()]))?, Some("c".to_owned()));
 ///
+/// let numbers = raybolt::put(vec![3, 5, 4])?;
+/// assert_eq!(get(largest::remote::<u64>(&numbers))?, Some(5)); // A reference tells no type.
+///
 /// for number in countdown::remote(3) {
 ///     assert!(get(number?)? < 3);
 /// }
@@ -156,7 +173,7 @@ pub use raybolt_macros::main;
 /// - `Counter::remote(args)`, which makes an actor and returns a `CounterHandle`;
 /// - `Counter::options()`, a builder for another way to make it (`num_cpus`, `num_gpus`, `memory`,
 ///   `resource`, `placement_group`, `name`, `get_if_exists`, `detached`, `max_concurrency`,
-///   `max_pending_calls`);
+///   `max_pending_calls`, `max_restarts`, `max_task_retries`);
 /// - `Counter::find(name)`.
 ///
 /// The handle has each method that is not private: one with `&mut self` runs alone, those with `&self`

@@ -77,7 +77,8 @@ impl Builder {
         self
     }
 
-    /// Threads that run user code at once, those that wait in `get` aside; one per CPU by default.
+    /// Threads that run user code at once, those that wait in `get` aside, in this process or in each of
+    /// its worker processes; one per CPU by default.
     pub fn worker_threads(mut self, count: usize) -> Self {
         self.worker_threads = Some(count);
         self
