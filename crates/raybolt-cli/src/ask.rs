@@ -54,7 +54,7 @@ pub(crate) fn why(
 ) -> Result<()> {
     let why: Why = asked(session, &Ask::Why { id })?;
     if why.steps.is_empty() {
-        eprintln!("nobody waits in a `get` or `wait`");
+        eprintln!("nobody waits in a `get`, `wait` or `.await`");
     }
     print(out, json, &why, ToString::to_string)
 }

@@ -33,7 +33,7 @@ pub(crate) fn status(session: &Path, status: &Status) -> String {
             "objects",
             format!("{}, {}", status.objects, room(status.object_bytes, status.object_bytes_max)),
         ),
-        ("waiting", format!("{} in `get` or `wait`", status.waiting)),
+        ("waiting", format!("{} in `get`, `wait` or `.await`", status.waiting)),
         ("errors", status.errors.to_string()),
         ("free", resources.join(", ")),
         ("raybolt", status.version.clone()),

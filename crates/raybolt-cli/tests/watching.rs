@@ -282,7 +282,9 @@ fn worker_processes_and_those_who_wait_in_them_are_seen() {
     assert!(text.contains("`sit` holds seat: 1, and runs on thread "), "{text}");
     let text = place.told(&["why", &counted]);
     assert!(
-        text.contains("`Clerk::count` waits in the queue of actor-1 `Clerk`: 1 call is before it"),
+        text.contains(
+            "`Clerk::count` waits in the queue of actor-1 `Clerk`: 0 calls are before it, 1 running"
+        ),
         "{text}"
     );
     assert!(

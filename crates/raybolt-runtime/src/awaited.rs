@@ -1,9 +1,13 @@
 //! Who waits for what: when a session ends and user code does not return, whoever waits for its result
 //! is told, instead of sleeping on; and whoever asks why nothing moves is told who waits.
+//!
+//! Threads are listed before they sleep, futures when they were polled in vain.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context as TaskContext, Poll};
 use std::thread::Thread;
 
 use raybolt_core::calls::owner::{ActorKey, TaskKey};
@@ -32,9 +36,13 @@ struct List {
 struct Entry {
     /// What has to be failed when the session ends.
     object: Option<Arc<dyn AnyObject>>,
-    thread: Thread,
+    /// None if it is a future.
+    thread: Option<Thread>,
     what: What,
-    /// The task that waits, and those that lie under it on its thread's stack.
+    /// The task that waits.
+    task: Option<TaskKey>,
+    /// It and those that lie under it on its thread's stack; a future may wait for several things at once, or
+    /// be given up, so that none is said of it.
     tasks: Vec<TaskKey>,
     actor: Option<ActorKey>,
     is_timed: bool,
@@ -74,8 +82,10 @@ impl What {
 #[derive(Debug, Clone)]
 pub(crate) struct Wait {
     pub(crate) number: u64,
-    /// The name of the thread that sleeps; none if it is a future.
+    /// The name of the thread that sleeps, if it has one.
     pub(crate) thread: Option<Arc<str>>,
+    /// Whether no thread sleeps: it is an `.await`.
+    pub(crate) is_future: bool,
     pub(crate) what: What,
     /// The task that waits; neither it nor an actor is there for a thread of the user's.
     pub(crate) task: Option<TaskKey>,
@@ -103,9 +113,9 @@ pub(crate) fn on_behalf_of<R>(task: TaskKey, run: impl FnOnce() -> R) -> R {
     run()
 }
 
-/// Someone who waits; on the list until dropped.
+/// Someone who waits; on the list until dropped. Not bound to the session's life, for a future may outlive it.
 pub(crate) struct Listed {
-    session: Arc<Session>,
+    epoch: u32,
     number: u64,
 }
 
@@ -113,8 +123,17 @@ impl Listed {
     /// This thread is about to wait for the store of its session; nothing without one.
     pub(crate) fn store(what: What) -> Option<Self> {
         let listed = |session: &Arc<Session>| Listed {
+            epoch: session.epoch,
             number: session.awaited.add(what, true, None),
-            session: session.clone(),
+        };
+        session::with(listed).ok()
+    }
+
+    /// A future that is polled on this thread waits.
+    fn future(what: What) -> Option<Self> {
+        let listed = |session: &Arc<Session>| Listed {
+            epoch: session.epoch,
+            number: session.awaited.add_future(what),
         };
         session::with(listed).ok()
     }
@@ -122,7 +141,43 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.session.awaited.leave(self.number);
+        let leave = |session: &Arc<Session>| {
+            if session.epoch == self.epoch {
+                session.awaited.leave(self.number);
+            }
+        };
+        // Without its session there is no list.
+        let _ = session::with(leave);
+    }
+}
+
+/// A future that is on the list from when it was first polled in vain.
+pub(crate) struct Awaiting<F> {
+    future: F,
+    what: Option<What>,
+    listed: Option<Listed>,
+}
+
+impl<F> Awaiting<F> {
+    pub(crate) fn new(what: What, future: F) -> Self {
+        Awaiting { future, what: Some(what), listed: None }
+    }
+}
+
+impl<F: Future + Unpin> Future for Awaiting<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let polled = Pin::new(&mut self.future).poll(context);
+        match polled {
+            Poll::Ready(_) => self.listed = None,
+            Poll::Pending => {
+                if let Some(what) = self.what.take() {
+                    self.listed = Listed::future(what);
+                }
+            }
+        }
+        polled
     }
 }
 
@@ -170,16 +225,35 @@ impl Awaited {
 
     fn add(&self, what: What, is_timed: bool, object: Option<Arc<dyn AnyObject>>) -> u64 {
         let context = context::current();
-        let tasks = PACKED.get().into_iter().chain(context::stack()).collect();
+        let tasks: Vec<_> = PACKED.get().into_iter().chain(context::stack()).collect();
         let entry = Entry {
             object,
-            thread: std::thread::current(),
+            thread: Some(std::thread::current()),
             what,
+            task: tasks.first().copied(),
             tasks,
             actor: context.and_then(|context| context::actor_of_caller(context.caller)),
             is_timed,
             since_ms: coarse_ms(),
         };
+        self.insert(entry)
+    }
+
+    fn add_future(&self, what: What) -> u64 {
+        let context = context::current();
+        self.insert(Entry {
+            object: None,
+            thread: None,
+            what,
+            task: context.map(|context| context.task),
+            tasks: Vec::new(),
+            actor: context.and_then(|context| context::actor_of_caller(context.caller)),
+            is_timed: true,
+            since_ms: coarse_ms(),
+        })
+    }
+
+    fn insert(&self, entry: Entry) -> u64 {
         let mut list = self.lock();
         let key = list.next;
         list.next += 1;
@@ -206,9 +280,10 @@ impl Awaited {
     pub(crate) fn list(&self) -> Vec<Wait> {
         let wait = |(number, entry): (&u64, &Entry)| Wait {
             number: *number,
-            thread: entry.thread.name().map(Into::into),
+            thread: entry.thread.as_ref().and_then(|thread| thread.name()).map(Into::into),
+            is_future: entry.thread.is_none(),
             what: entry.what.clone(),
-            task: entry.tasks.first().copied().filter(|task| !task.is_null()),
+            task: entry.task.filter(|task| !task.is_null()),
             actor: entry.actor,
             is_timed: entry.is_timed,
             since_ms: entry.since_ms,

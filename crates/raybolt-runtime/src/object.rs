@@ -14,6 +14,7 @@ use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize, Serializer};
 use slotmap::{Key, KeyData};
 
+use crate::awaited::{Awaiting, What};
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
 use crate::ids::Id;
@@ -211,7 +212,8 @@ impl<T: Value> IntoFuture for ObjectRef<T> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             session::want(&*self.0);
-            let result = self.0.slot.changed().await;
+            let what = What::Object(self.id());
+            let result = Awaiting::new(what, self.0.slot.changed()).await;
             result.as_ref().map_err(Clone::clone).and_then(Lazy::read)
         })
     }

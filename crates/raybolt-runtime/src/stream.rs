@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use raybolt_core::calls::owner::{Owner, Returns};
 use raybolt_wire::Value;
 
-use crate::awaited::What;
+use crate::awaited::{Awaiting, What};
 use crate::call::later;
 use crate::error::{Error, Kind, Result};
 use crate::inspect::why;
@@ -74,7 +74,8 @@ impl<T: Value> RefStream<T> {
     /// # Cancel safety
     /// An item is taken or not; dropping the future loses none.
     pub async fn next_async(&mut self) -> Option<Result<ObjectRef<T>>> {
-        poll_fn(|context| self.poll_next(context)).await
+        let what = What::Item(self.channel.hold.id());
+        Awaiting::new(what, poll_fn(|context| self.poll_next(context))).await
     }
 
     /// The next item if it is there; else `context` is woken when it is, or the stream ends.

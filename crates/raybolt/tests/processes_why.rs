@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use raybolt::inspect::{Cause, Why, why};
 use raybolt::{
-    Array, Builder, LogLevel, ObjectRef, Result, Session, get, get_timeout, put, remote,
+    Array, Builder, LogLevel, ObjectRef, Result, Session, get, get_timeout, kill, put, remote,
 };
 
 const MIB: usize = 1 << 20;
@@ -30,6 +30,9 @@ const CASES: &[Case] = &[
     ("a result that waits for room is its task's wait", result),
     ("an argument that cannot be lent yet is its task's wait", argument),
     ("a put that waits in vain is an error with the store's figures", in_vain),
+    ("an async task in a worker says what it awaits", async_task),
+    ("actors in workers that wait for each other are a circle", circle),
+    ("actors in workers that await each other are a circle", async_circle),
     ("a worker that starts is what tasks wait for", worker),
     ("a worker of gpus that starts is what its tasks wait for", worker_of_gpus),
 ];
@@ -135,16 +138,74 @@ fn twice(x: u64) -> u64 {
     2 * x
 }
 
-struct Keeper;
+#[remote]
+fn opened(gate: &str) -> u64 {
+    drop(File::open(gate).expect("the gate is there"));
+    1
+}
+
+#[remote]
+async fn awaits(gate: String) -> Result<u64> {
+    opened::remote(gate).await
+}
+
+struct Keeper {
+    friend: Option<KeeperHandle>,
+}
 
 #[remote]
 impl Keeper {
     pub fn new() -> Self {
-        Keeper
+        Keeper { friend: None }
     }
 
     pub fn same(&self, x: u64) -> u64 {
         x
+    }
+
+    pub fn meet(&mut self, friend: KeeperHandle) {
+        self.friend = Some(friend);
+    }
+
+    /// Asks the friend, who asks back.
+    pub async fn ask_later(&mut self) -> Result<u64> {
+        self.friend.as_ref().unwrap().ask_back_later().await
+    }
+
+    pub async fn ask_back_later(&mut self) -> Result<u64> {
+        self.friend.as_ref().unwrap().give().await
+    }
+
+    pub fn give(&mut self) -> u64 {
+        1
+    }
+}
+
+/// As a keeper, but without calls that leave their thread: one runs at a time.
+struct Clerk {
+    friend: Option<ClerkHandle>,
+}
+
+#[remote]
+impl Clerk {
+    pub fn new() -> Self {
+        Clerk { friend: None }
+    }
+
+    pub fn meet(&mut self, friend: ClerkHandle) {
+        self.friend = Some(friend);
+    }
+
+    pub fn ask(&mut self) -> Result<u64> {
+        get(self.friend.as_ref().unwrap().ask_back())
+    }
+
+    pub fn ask_back(&mut self) -> Result<u64> {
+        get(self.friend.as_ref().unwrap().give())
+    }
+
+    pub fn give(&mut self) -> u64 {
+        1
     }
 }
 
@@ -263,6 +324,56 @@ fn in_vain() -> Result<()> {
     drop(read);
     assert_eq!(get_timeout(length::remote(&objects[0]), SOON)?, QUARTER, "all goes on");
     put(zeros(QUARTER))?;
+    Ok(())
+}
+
+fn async_task() -> Result<()> {
+    let gate = Gate::shut("task");
+    let _session = session(Builder::new());
+    let object = awaits::remote(gate.0.to_str().expect("a plain name").to_owned());
+    let told = explained(Some(&object.to_string()), &[Cause::Get, Cause::Running]);
+    tells(&told, &["`awaits` awaits object-w", "`opened` is running on thread "]);
+    gate.open();
+    assert_eq!(get_timeout(object, SOON)?, 1);
+    Ok(())
+}
+
+fn circle() -> Result<()> {
+    let _session = session(Builder::new());
+    let (one, other) = (Clerk::remote(), Clerk::remote());
+    get_timeout((one.meet(other.clone()), other.meet(one.clone())), SOON)?;
+    let object = one.ask();
+    let causes = [Cause::Get, Cause::Get, Cause::ActorQueue, Cause::Circle];
+    let told = explained(Some(&object.to_string()), &causes);
+    let texts = [
+        "`Clerk::ask` on thread ",
+        "`Clerk::ask_back` on thread ",
+        "`Clerk::give` waits in the queue of actor-1 `Clerk`: 0 calls are before it, 1 running",
+        "`Clerk::ask` again: a circle of task-",
+    ];
+    tells(&told, &texts);
+    assert!(told.steps[3].text.contains(": none of them can ever go on; "), "{told}");
+    kill(&one);
+    assert!(get_timeout(object, SOON).is_err());
+    assert_eq!(get_timeout(other.give(), SOON)?, 1, "the other one lives on");
+    Ok(())
+}
+
+fn async_circle() -> Result<()> {
+    let _session = session(Builder::new());
+    let (one, other) = (Keeper::remote(), Keeper::remote());
+    get_timeout((one.meet(other.clone()), other.meet(one.clone())), SOON)?;
+    let object = one.ask_later();
+    let causes = [Cause::Get, Cause::Get, Cause::ActorQueue, Cause::Circle];
+    let told = explained(Some(&object.to_string()), &causes);
+    tells(
+        &told,
+        &["`Keeper::ask_later` awaits object-", "`Keeper::ask_back_later` awaits object-"],
+    );
+    assert!(told.steps[3].text.contains("`Keeper::ask_later` again: a circle of task-"), "{told}");
+    kill(&one);
+    assert!(get_timeout(object, SOON).is_err());
+    assert_eq!(get_timeout(other.give(), SOON)?, 1, "the other one lives on");
     Ok(())
 }
 

@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::future::{IntoFuture, poll_fn};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use common::{SOON, await_in, let_out, pass, reach, session, session_with};
 use raybolt::inspect::{self, Cause, Why, why};
-use raybolt::{Builder, ObjectRef, RefStream, Result, get, remote, wait};
+use raybolt::{Builder, ObjectRef, RefStream, Result, get, kill, remote, wait};
 
 #[remote]
 fn held(place: &str) -> u64 {
@@ -35,6 +37,24 @@ fn naturals(place: &str) -> impl Iterator<Item = u64> {
             reach(&place);
         }
     })
+}
+
+#[remote]
+async fn awaits(place: String) -> Result<u64> {
+    held::remote(place).await
+}
+
+#[remote]
+async fn awaits_both(place: String) -> Result<u64> {
+    let (one, other) = (held::remote(place.clone()), held::remote(place));
+    let (mut one, mut other) = (one.into_future(), other.into_future());
+    let both = |context: &mut Context<'_>| {
+        let is_there =
+            one.as_mut().poll(context).is_ready() || other.as_mut().poll(context).is_ready();
+        Poll::Ready(is_there)
+    };
+    assert!(!poll_fn(both).await, "the test lets them out later");
+    Ok(one.await? + other.await?)
 }
 
 struct Keeper {
@@ -70,6 +90,14 @@ impl Keeper {
 
     pub fn ask_back(&mut self) -> Result<u64> {
         get(self.friend.as_ref().unwrap().add(1))
+    }
+
+    pub async fn ask_later(&mut self) -> Result<u64> {
+        self.friend.as_ref().unwrap().ask_back_later().await
+    }
+
+    pub async fn ask_back_later(&mut self) -> Result<u64> {
+        self.friend.as_ref().unwrap().add(1).await
     }
 }
 
@@ -343,6 +371,68 @@ fn actors_that_wait_for_each_other_are_told_who_they_are() -> Result<()> {
     }
     assert!(error.contains("`Keeper::ask`, which waits for the first again"), "{error}");
     assert_eq!(get((one.add(1), other.add(2)))?, (1, 2), "both live on");
+    Ok(())
+}
+
+#[test]
+fn an_async_task_says_what_it_awaits() -> Result<()> {
+    let _session = session();
+    let object = awaits::remote("why await");
+    let told = explained(&object.to_string(), &[Cause::Get, Cause::Running]);
+    tells(&told, &["`awaits` awaits object-", "`held` is running on thread"]);
+    assert_eq!(inspect::status()?.waiting, 1);
+    let_out("why await");
+    assert_eq!(get(&object)?, 1);
+    assert_eq!(inspect::status()?.waiting, 0);
+
+    let object = awaits_both::remote("why await both");
+    await_in("why await both", 2);
+    let told = explained(&object.to_string(), &[Cause::Get, Cause::Running]);
+    tells(&told, &[" and 1 more for ", "`held` is running on thread"]);
+    let_out("why await both");
+    assert_eq!(get(object)?, 2);
+    Ok(())
+}
+
+#[test]
+fn a_future_of_a_thread_is_listed_until_it_is_dropped() -> Result<()> {
+    let _session = session();
+    let object = held::remote("why future");
+    await_in("why future", 1);
+    let mut waits = object.clone().into_future();
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(why(None)?.steps, [], "nobody has polled it");
+    assert!(waits.as_mut().poll(&mut context).is_pending());
+    assert!(waits.as_mut().poll(&mut context).is_pending());
+    let told = why(None)?;
+    tells(&told, &[": a future awaits object-", "`held` is running on thread"]);
+    drop(waits);
+    assert_eq!(why(None)?.steps, []);
+    let_out("why future");
+    get(object)?;
+    Ok(())
+}
+
+/// What is awaited can be given up, so nobody is told that he never goes on; but `why` shows the circle.
+#[test]
+fn actors_that_await_each_other_are_shown_as_a_circle() -> Result<()> {
+    let _session = session();
+    let (one, other) = (Keeper::remote(""), Keeper::remote(""));
+    get((one.meet(other.clone()), other.meet(one.clone())))?;
+    let object = one.ask_later();
+    let causes = [Cause::Get, Cause::Get, Cause::ActorQueue, Cause::Circle];
+    let told = explained(&object.to_string(), &causes);
+    let texts = [
+        "`Keeper::ask_later` awaits object-",
+        "`Keeper::ask_back_later` awaits object-",
+        "`Keeper::add` waits in the queue of actor-1 `Keeper`",
+        "`Keeper::ask_later` again: a circle of task-",
+    ];
+    tells(&told, &texts);
+    assert!(!told.to_string().contains("none of them can ever go on"), "{told}");
+    kill(&one);
+    assert!(get(object).is_err());
+    assert_eq!(get(other.add(2))?, 2, "the other one lives on");
     Ok(())
 }
 

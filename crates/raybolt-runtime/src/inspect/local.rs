@@ -55,6 +55,7 @@ struct Work {
 struct Waits {
     number: u64,
     thread: Option<Arc<str>>,
+    is_future: bool,
     what: What,
     task: Option<u64>,
     actor: Option<u64>,
@@ -84,6 +85,7 @@ pub(super) fn here(session: &Session, with_track: bool) -> Local {
     let wait = |wait: Wait| Waits {
         number: wait.number,
         thread: wait.thread,
+        is_future: wait.is_future,
         what: wait.what,
         task: wait.task.map(|task| task.data().as_ffi()),
         actor: wait.actor.map(|actor| actor.data().as_ffi()),
@@ -154,6 +156,7 @@ pub(super) fn everywhere(session: &Session) -> Everywhere {
         everywhere.waits.extend(local.waits.iter().map(|wait| Wait {
             number: wait.number,
             thread: wait.thread.as_deref().map(thread),
+            is_future: wait.is_future,
             what: wait.what.clone(),
             task: wait.task.map(|task| KeyData::from_ffi(task).into()),
             actor: wait.actor.map(|actor| KeyData::from_ffi(actor).into()),

@@ -29,7 +29,7 @@ pub struct Status {
     pub object_bytes: usize,
     /// How many bytes they may fill, if that is bounded.
     pub object_bytes_max: Option<usize>,
-    /// Threads and tasks that wait in a `get` or `wait`.
+    /// Threads and tasks that wait: in a `get` or `wait`, for an object that they await, or for the store.
     pub waiting: usize,
     /// Failures that are remembered.
     pub errors: usize,

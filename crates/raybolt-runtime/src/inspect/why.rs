@@ -78,7 +78,7 @@ pub struct Step {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Cause {
-    /// A thread or a task waits in a `get` or `wait`.
+    /// A thread or a task waits in a `get` or `wait`, or awaits an object.
     Get,
     /// A task waits for arguments.
     Arguments,
@@ -237,7 +237,9 @@ impl Walk<'_> {
         let since = self.since(wait.since_ms);
         let thread = wait.thread.as_deref().unwrap_or("without a name");
         let who = match wait.task {
+            Some(task) if wait.is_future => self.named(task),
             Some(task) => format!("{} on thread {thread}", self.named(task)),
+            None if wait.is_future => "a future".into(),
             None => format!("thread {thread}"),
         };
         if let Some(task) = wait.task {
@@ -251,7 +253,9 @@ impl Walk<'_> {
         let id = Some(Id::Get(wait.number));
         match &wait.what {
             What::Object(object) => {
-                let text = format!("{who} waits in `get` for {}{since}", Id::object(*object));
+                let waits = if wait.is_future { "awaits" } else { "waits in `get` for" };
+                let others = self.others_awaited(wait);
+                let text = format!("{who} {waits} {}{others}{since}", Id::object(*object));
                 self.step(depth, Cause::Get, id, text);
                 self.sure(!wait.is_timed);
                 self.known(*object, depth + 1);
@@ -280,6 +284,16 @@ impl Walk<'_> {
             What::Room { .. } | What::Disk { .. } | What::Lending { .. } => {
                 self.full_store(&wait.what, who, since, id, depth);
             }
+        }
+    }
+
+    /// What else the task of a future awaits.
+    fn others_awaited(&self, wait: &Wait) -> String {
+        let is_its = |other: &&Wait| other.is_future && other.task == wait.task;
+        let all = self.waits.iter().filter(is_its).count();
+        match wait.task {
+            Some(_) if wait.is_future && all > 1 => format!(" and {} more", all - 1),
+            _ => String::new(),
         }
     }
 
@@ -461,7 +475,8 @@ impl Walk<'_> {
         let work = self.works.iter().find(|work| work.lease == Some(lease.key)).cloned();
         if let Some(work) = work.filter(|work| !work.task.is_null()) {
             let (who, since) = (self.named(work.task), self.since(work.since_ms));
-            let waits = self.waits.iter().any(|wait| wait.task == Some(work.task));
+            let sleeps = |wait: &Wait| wait.task == Some(work.task) && !wait.is_future;
+            let waits = self.waits.iter().any(sleeps);
             let runs = if waits || work.above.is_some() { "waits" } else { "runs" };
             let text = format!("{who} holds {what}, and {runs} on thread {}{since}", work.thread);
             self.step(depth, Cause::Holder, Some(Id::Task(work.task)), text);
@@ -505,7 +520,10 @@ impl Walk<'_> {
     fn running(&mut self, key: TaskKey, call: Option<RunningCall>, depth: usize) {
         let who = self.named(key);
         let id = Some(Id::Task(key));
-        if let Some(wait) = self.waits.iter().find(|wait| wait.task == Some(key)).cloned() {
+        // A task with futures that wait may be on a thread with another one of its own.
+        let is_polled = self.works.iter().any(|work| work.task == key);
+        let is_its = |wait: &&Wait| wait.task == Some(key) && !(wait.is_future && is_polled);
+        if let Some(wait) = self.waits.iter().find(is_its).cloned() {
             let on = wait
                 .thread
                 .as_deref()
@@ -550,6 +568,12 @@ impl Walk<'_> {
             return self.step(depth, Cause::Ended, id, text);
         };
         let name = format!("{} `{}`", Id::Actor(actor), handle.name());
+        let running = self.running_calls(actor, handle.view().running);
+        if self.node.is_some()
+            && let Some(call) = running.iter().find(|call| call.task == key)
+        {
+            return self.running(key, Some(*call), depth);
+        }
         let (place, needs_all) = match handle.call(key) {
             Some(CallView::Running(call)) => return self.running(key, Some(call), depth),
             Some(CallView::Waiting { place, needs_all, .. }) => (place, needs_all),
@@ -576,14 +600,19 @@ impl Walk<'_> {
                 self.actor(actor, depth + 1);
             }
             Place::InLine { ahead } => {
-                let running = view.running.len();
+                // A driver does not know which of those that it has sent have begun.
+                let ahead = match self.node {
+                    Some(_) => ahead.saturating_sub(running.len()),
+                    None => ahead,
+                };
                 let text = format!(
-                    "{who} waits in the queue of {name}: {} before it, {running} running",
+                    "{who} waits in the queue of {name}: {} before it, {} running",
                     plural(ahead, "is", "are", "call", "calls"),
+                    running.len(),
                 );
                 self.step(depth, Cause::ActorQueue, id, text);
                 self.sure(needs_all);
-                if let Some(first) = self.most_telling(&view.running) {
+                if let Some(first) = self.most_telling(&running) {
                     self.task(first, depth + 1);
                 }
             }

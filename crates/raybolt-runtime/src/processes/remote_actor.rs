@@ -730,7 +730,9 @@ impl AnyActor for Remote {
                 (QueuePlace::InLine { ahead }, made)
             }
         };
-        Some(CallView::Waiting { method: made.call.method_name(), place, needs_all: false })
+        // Which methods run alone the worker knows; but here nothing runs beside another call.
+        let needs_all = self.settings.limits == [1];
+        Some(CallView::Waiting { method: made.call.method_name(), place, needs_all })
     }
 
     fn begin(self: Arc<Self>) {

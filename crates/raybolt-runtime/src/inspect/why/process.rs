@@ -1,10 +1,11 @@
 //! What waits for a worker process, or lies at one.
 
 use raybolt_core::calls::kinds::WorkerKind;
-use raybolt_core::calls::owner::{ClassId, Target, TaskKey};
+use raybolt_core::calls::owner::{ActorKey, ClassId, Target, TaskKey};
 use slotmap::Key;
 
 use super::{Cause, Walk};
+use crate::actor::RunningCall;
 use crate::awaited::Wait;
 use crate::context::caller_of_actor;
 use crate::desk::AtWork;
@@ -73,5 +74,28 @@ impl Walk<'_> {
             self.task(before, depth + 1);
         }
         true
+    }
+
+    /// The calls of an actor that run: over processes those that a thread there works on, or that wait for
+    /// something there; `sent` is what its driver knows of them.
+    pub(super) fn running_calls(
+        &self,
+        actor: ActorKey,
+        sent: Vec<RunningCall>,
+    ) -> Vec<RunningCall> {
+        if self.node.is_none() {
+            return sent;
+        }
+        let waiting = self.waits.iter().filter_map(|wait| Some((wait.task?, wait.since_ms)));
+        let working = self.works.iter().map(|work| (work.task, work.since_ms));
+        let mut running: Vec<RunningCall> = Vec::new();
+        for (task, since_ms) in working.chain(waiting) {
+            let target = self.hub.owner.task(task).map(|task| task.target);
+            let is_known = running.iter().any(|call| call.task == task);
+            if target == Some(Target::Actor(actor)) && !is_known {
+                running.push(RunningCall { task, method: "", since_ms });
+            }
+        }
+        if running.is_empty() { sent } else { running }
     }
 }
