@@ -100,8 +100,9 @@ fn session(builder: Builder) -> Session {
     builder.worker_start_timeout(SOON).start().expect("no other session is there")
 }
 
+/// Whoever is not woken when room comes sleeps for longer than any test waits.
 fn small_store() -> Builder {
-    Builder::new().object_store_memory(8 * MIB)
+    Builder::new().object_store_memory(8 * MIB).store_timeout(60 * SOON)
 }
 
 fn zeros(bytes: usize) -> Array<u8> {
