@@ -18,7 +18,6 @@ use crate::output::{Cells, Output};
 use crate::panics;
 use crate::processes::code;
 use crate::processes::inlet::Inlet;
-use crate::processes::link::FRAME_MAX;
 use crate::processes::raw::RawJob;
 use crate::processes::serve::Incoming;
 use crate::timeline::{self, Sort};
@@ -302,19 +301,9 @@ pub(crate) fn code_of<A: Arguments, O: Output>(
     })
 }
 
-/// Beyond so many bytes in memory a value is longer than any frame, however its numbers are written.
-const RESULT_BYTES_MAX: usize = 16 * FRAME_MAX;
-
-fn too_large(name: &str, bytes: usize) -> Error {
-    let because = format!(
-        "its result has {bytes} bytes, and no more than {FRAME_MAX} go from one process to another; return it in parts, or in a file"
-    );
-    Error::new(Kind::Encode { task: name.into(), because })
-}
-
 /// Runs a task that another process submitted, and answers it.
 pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
-    let Incoming { reply, run, body } = incoming;
+    let Incoming { reply, run, body, loan } = incoming;
     // SAFETY: `TaskJob::<A, O>::pack` named these together with this instance of the shell.
     let found =
         unsafe { (code::place::<Function>(run.code.declared), code::function(run.code.body)) };
@@ -337,6 +326,7 @@ pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
             return reply.refuse(Error::new(Kind::Decode { task, because }));
         }
     };
+    drop(loan);
     let mut options = TaskOptions::default();
     if let Some(name) = &run.name {
         options = options.name(name.as_str());
@@ -346,7 +336,6 @@ pub(crate) fn shell<A: Arguments, O: Output>(incoming: Incoming<'_>) -> Began {
     let name = run.name.unwrap_or_else(|| function.name.to_owned());
     let finish = move |ended: &Ended| {
         reply.finish(|out| match ended {
-            Ended::Success(bytes) if *bytes > RESULT_BYTES_MAX => Err(too_large(&name, *bytes)),
             Ended::Success(_) | Ended::Failed => cells.pack(&name, out),
             Ended::Retry { error, .. } | Ended::Unsure { error, .. } => Err(error.clone()),
         });

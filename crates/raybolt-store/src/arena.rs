@@ -85,6 +85,11 @@ impl ArenaView {
         })
     }
 
+    /// How many bytes the arena has.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.capacity_bytes
+    }
+
     /// What lies at `region`, which has to be pinned for this process (STORE-2); `None` if there is no such
     /// region. `unpin` is called when nobody reads it any more.
     pub fn mapped(
@@ -93,9 +98,13 @@ impl ArenaView {
         unpin: impl FnOnce() + Send + Sync + 'static,
     ) -> Option<Mapped> {
         self.map.read(region)?;
+        Some(Mapped::new(self.map.clone(), region, Box::new(unpin)))
+    }
+
+    /// Has the pages of a region at hand: it is about to be read.
+    pub fn populate(&self, region: Region) {
         // What fails here fails again, and is told, when the memory is touched.
         drop(self.map.populate(region));
-        Some(Mapped::new(self.map.clone(), region, Box::new(unpin)))
     }
 
     /// A slab that was lent to this process (STORE-1), to write objects in.

@@ -124,10 +124,12 @@ pub enum ToWorker {
         granted: Result<SlabGranted, String>,
     },
     /// What the body of the next message refers to. The worker has borrowed it as often as it stands here,
-    /// whether it looks at the body or not, and says `Released` as often.
+    /// whether it looks at the body or not, and says `Released` and `Unpinned` as often.
     Lend {
         /// Which objects.
         refs: Vec<u64>,
+        /// Which values in the store, each as often as it is pinned for the worker.
+        pins: Vec<Pinned>,
     },
     /// A task that the worker has submitted failed with the error in the body: is that worth another attempt?
     /// The answer is `Judged`.
@@ -142,6 +144,17 @@ pub enum ToWorker {
         /// The task, by the first object that it returns.
         object: u64,
     },
+}
+
+/// A value in the store that is pinned for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// Which.
+    pub key: u64,
+    /// Where in the arena it lies.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
 }
 
 /// An actor as its worker gets it.

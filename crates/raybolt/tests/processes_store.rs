@@ -15,6 +15,8 @@ use raybolt::{
 };
 
 const MIB: usize = 1 << 20;
+/// What takes longer does not come.
+const LONG: Duration = Duration::from_secs(60);
 /// Tells this program that it is the one whose disk is full.
 const FULL_DISK: &str = "full-disk";
 
@@ -27,6 +29,8 @@ const CASES: &[Case] = &[
     ("large arguments, results and parts of values", large_values),
     ("plain vectors, text and bytes travel as they lie", plain_runs),
     ("what a worker has is not sent to it again", had_already),
+    ("what nobody reads is pinned for nobody", unread),
+    ("a task that goes on does not keep what it has dropped", dropped_in_mid_task),
     ("a million objects leave nothing behind", a_million),
 ];
 
@@ -142,6 +146,64 @@ fn too_large() -> Result<()> {
     let error = get(make::remote(1, store_bytes() + 8)).unwrap_err().to_string();
     assert!(error.ends_with(&end), "{error}");
     empty_in_the_end();
+    Ok(())
+}
+
+#[remote]
+fn calls_and_forgets(count: u64) -> Vec<ObjectRef<Array<u64>>> {
+    (0..count).map(|seed| make::remote(seed, MIB / 4)).collect()
+}
+
+#[remote]
+fn first_of(array: Array<u64>) -> u64 {
+    array[0]
+}
+
+/// What a task returns that code in a worker has called comes there, whether anybody reads it or not.
+fn unread() -> Result<()> {
+    for _ in 0..20 {
+        let refs = get(calls_and_forgets::remote(2))?;
+        // Read twice by tasks, and once here.
+        assert_eq!(get(first_of::remote(&refs[0]))?, get(first_of::remote(&refs[0]))?);
+        drop(get(&refs[0])?);
+    }
+    nothing_is_pinned("after all of them")
+}
+
+/// Says on which address it listens, has an array, drops it, and waits there for somebody.
+#[remote]
+fn drops_and_goes_on(array: Array<u8>, door: std::path::PathBuf) -> u64 {
+    let first = u64::from(array[0]);
+    drop(array);
+    let listener = std::os::unix::net::UnixListener::bind(door).expect("the test made room");
+    drop(listener.accept().expect("the test comes"));
+    first
+}
+
+fn dropped_in_mid_task() -> Result<()> {
+    let door = std::env::temp_dir().join(format!("rb-{}-drops", std::process::id()));
+    let array = put(Array::from(vec![3_u8; 4 * MIB]))?;
+    let task = drops_and_goes_on::remote(&array, door.clone());
+    let until = Instant::now() + LONG;
+    while !door.exists() {
+        assert!(Instant::now() < until, "the task does not begin");
+        std::thread::yield_now();
+    }
+    nothing_is_pinned("while the task goes on")?;
+    drop(std::os::unix::net::UnixStream::connect(&door).expect("the task listens"));
+    assert_eq!(get(task)?, 3);
+    std::fs::remove_file(door).expect("the task has made it");
+    Ok(())
+}
+
+fn nothing_is_pinned(when: &str) -> Result<()> {
+    let until = Instant::now() + LONG;
+    while let Some(store) = memory()?.store
+        && store.pinned > 0
+    {
+        assert!(Instant::now() < until, "{when} {} bytes are pinned", store.pinned);
+        std::thread::yield_now();
+    }
     Ok(())
 }
 

@@ -34,7 +34,7 @@ use crate::session::{Place, Session};
 
 /// How often a task is sent to a worker before each death costs it a retry, wherever it stood: workers that die
 /// unobserved must not make it run for ever.
-const FREE_ATTEMPTS_MAX: Attempt = 50;
+const FREE_ATTEMPTS_MAX: Attempt = 1000;
 /// How many tasks a message names.
 const NAMED_MAX: usize = 5;
 

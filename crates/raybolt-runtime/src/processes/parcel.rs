@@ -107,13 +107,14 @@ pub(crate) struct Packed {
 impl Packed {
     /// Puts in front of the frame that begins at `start` what it lends.
     pub(crate) fn announce(&self, start: usize, frames: &mut Vec<u8>) {
-        if self.refs.is_empty() {
+        let pins: Vec<_> = self.guards.iter().filter_map(Guard::pinned).collect();
+        if self.refs.is_empty() && pins.is_empty() {
             return;
         }
         let frame = frames.split_off(start);
         let refs = self.refs.iter().map(|object| object.id()).collect();
         let nothing = |_: &mut Vec<u8>| Ok::<_, std::convert::Infallible>(());
-        work::append(frames, &ToWorker::Lend { refs }, FRAME_MAX, nothing)
+        work::append(frames, &ToWorker::Lend { refs, pins }, FRAME_MAX, nothing)
             .expect("as many references as fit into a frame, which holds them too");
         frames.extend_from_slice(&frame);
     }

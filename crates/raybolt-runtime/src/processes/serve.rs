@@ -52,6 +52,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) reply: Reply,
     pub(crate) run: Run,
     pub(crate) body: &'a [u8],
+    /// Kept until the body is read.
+    pub(crate) loan: Option<Loan>,
 }
 
 /// The way back to whoever submitted a task.
@@ -259,7 +261,7 @@ impl Serving {
         // What the message before has lent for this one; bodies that are read here need it no longer.
         let loan = self.loan().take();
         match message {
-            ToWorker::Lend { refs } => *self.loan() = Some(self.upstream().loan(refs)),
+            ToWorker::Lend { refs, pins } => *self.loan() = Some(self.upstream().loan(refs, &pins)),
             ToWorker::Run(run) => {
                 let lease = run.lease;
                 let mut slots = self.slots();
@@ -447,8 +449,7 @@ impl Slot {
                 serving.link.flush();
                 since = Some(now);
             }
-            self.run_task(run, &body);
-            drop(loan); // Its arguments were read.
+            self.run_task(run, &body, loan);
         }
         serving.link.flush();
         drop(entry); // Not sooner: until they are sent, answers can be lost.
@@ -476,13 +477,13 @@ impl Slot {
         true
     }
 
-    fn run_task(&self, run: Run, body: &[u8]) {
+    fn run_task(&self, run: Run, body: &[u8], loan: Option<Loan>) {
         let (task, attempt) = (run.task, run.attempt);
         let reply = Reply { serving: self.serving.clone(), to: Back::Task { task, attempt } };
         // SAFETY: a driver of this session, which runs this very file, named a task's shell.
         let shell = unsafe { code::function::<fn(Incoming<'_>) -> Began>(run.code.shell) };
         let began = match shell {
-            Ok(shell) => shell(Incoming { reply, run, body }),
+            Ok(shell) => shell(Incoming { reply, run, body, loan }),
             Err(foreign) => reply.refuse(Error::new(Kind::Decode {
                 task: "task".into(),
                 because: foreign.to_string(),

@@ -16,7 +16,7 @@
 //! - **SHELF-2 (never on the way).** Whoever reads the links does not wait for room or for the disk.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use raybolt_core::ids::ProcessId;
 use raybolt_store::{ArenaView, Key, Mapped, Region, Slab, Store, Ticket};
 use raybolt_wire::Value;
-use raybolt_wire::work::{SlabGranted, ToDriver};
+use raybolt_wire::work::{self, SlabGranted, ToDriver};
 
 use crate::awaited::{Listed, What};
 use crate::error::{Error, Kind, Result};
@@ -36,10 +36,14 @@ use crate::processes::start;
 use crate::processes::upstream::Upstream;
 use crate::session::{self, Place, Session};
 
-/// How much a slab for many values has.
-const SLAB_BYTES: u64 = 8 << 20;
-/// What is longer gets a slab of its own.
-const SHARED_MAX: u64 = SLAB_BYTES / 8;
+/// How much a slab for many values has, at the most.
+const SLAB_BYTES_MAX: u64 = 8 << 20;
+/// And which part of the store: each worker keeps one, whether it needs it or not.
+const SLAB_SHARE: u64 = 64;
+/// What is longer than such a part of a slab gets one of its own.
+const SHARED_SHARE: u64 = 8;
+/// The driver is told at once that nobody reads values any more which are longer than this together.
+const UNSAID_BYTES_MAX: u64 = 1 << 20;
 /// How long room is waited for if nobody says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it looks whether there is room: what code in the driver has read goes without a word.
@@ -90,7 +94,7 @@ pub(crate) struct Parked {
 #[derive(Clone)]
 pub(crate) enum Guard {
     /// The driver reads it itself meanwhile; after that whoever it was pinned for does.
-    Pin { key: Key, _pin: Pin, parked: Arc<Parked> },
+    Pin { key: Key, pin: Pin, parked: Arc<Parked> },
     /// The slab is not given back before.
     Slab { _lent: Arc<LentSlab> },
 }
@@ -112,7 +116,14 @@ impl Drop for Pin {
 pub(crate) struct WorkerShelf {
     pub(crate) view: OnceLock<ArenaView>,
     current: Mutex<Option<Arc<LentSlab>>>,
+    /// What the driver has pinned for us, by keys: each as often as loans have it.
+    pinned: Mutex<HashMap<u64, Vec<Mapped>>>,
+    /// Bytes that nobody reads any more, of which the driver has not been told.
+    unsaid_bytes: AtomicU64,
 }
+
+/// What a message had pinned in the store; unpinned when this and whatever reads it are dropped.
+pub(crate) struct Pins(Vec<u64>);
 
 /// A slab in a worker; returned when the last value in it is on its way.
 pub(crate) struct LentSlab {
@@ -209,6 +220,15 @@ impl Shelf<'_> {
             Shelf::Node(shelf) => shelf.adopt(spot)?.read().map_err(|error| error.to_string()),
             Shelf::Worker(upstream) => upstream.map(spot),
         }
+    }
+}
+
+impl Guard {
+    /// What the worker is told that gets it.
+    pub(crate) fn pinned(&self) -> Option<work::Pinned> {
+        let Guard::Pin { key, pin, .. } = self else { return None };
+        let Region { offset, bytes } = pin.0.as_ref()?.region();
+        Some(work::Pinned { key: key.0, offset, bytes })
     }
 }
 
@@ -395,7 +415,7 @@ impl Parked {
         let mapped = self.read()?;
         let spot = Spot { key: self.key, slab: Ticket(0), region: mapped.region() };
         let (key, parked) = (self.key, self.clone());
-        Ok((spot, Guard::Pin { key, _pin: Pin(Some(mapped)), parked }))
+        Ok((spot, Guard::Pin { key, pin: Pin(Some(mapped)), parked }))
     }
 
     fn is_here(&self) -> bool {
@@ -440,14 +460,16 @@ impl Upstream {
     }
 
     fn slab_for(&self, bytes: u64) -> Result<Arc<LentSlab>, ShelfError> {
-        if bytes > SHARED_MAX {
+        let capacity = self.view().map_err(ShelfError::Failed)?.capacity_bytes();
+        let slab_bytes = (capacity / SLAB_SHARE).min(SLAB_BYTES_MAX);
+        if bytes > slab_bytes / SHARED_SHARE {
             return self.ask_for_slab(bytes);
         }
         let current = || self.shelf.current.lock().expect("no thread panics with this lock");
         if let Some(slab) = &*current() {
             return Ok(slab.clone());
         }
-        let slab = self.ask_for_slab(SLAB_BYTES)?;
+        let slab = self.ask_for_slab(slab_bytes)?;
         // Somebody else may have come first; then his goes back when he is done with it.
         *current() = Some(slab.clone());
         Ok(slab)
@@ -475,22 +497,77 @@ impl Upstream {
         Ok(Arc::new(LentSlab { ticket: Ticket(ticket), slab }))
     }
 
+    /// What lies at a spot that came in a message.
     fn map(&self, spot: Spot) -> Result<Mapped, String> {
-        let key = spot.key.0;
-        let unpin = move || {
-            // Without a session the driver is gone.
-            let _ = session::with(|session| {
-                if let Place::Driver(upstream) = &session.place {
-                    upstream.say(&ToDriver::Unpinned { key });
-                }
-            });
-        };
-        let mapped = self.view()?.mapped(spot.region, unpin);
-        mapped.ok_or_else(|| format!("the store has no {}", spot.region))
+        let mapped = self.pinned().get(&spot.key.0).and_then(|all| all.first().cloned());
+        let mapped = mapped.filter(|mapped| mapped.region() == spot.region);
+        let mapped =
+            mapped.ok_or_else(|| format!("{} is not pinned for this worker", spot.region))?;
+        self.view()?.populate(spot.region);
+        Ok(mapped)
+    }
+
+    /// The driver has pinned these with its next message.
+    pub(crate) fn pins(&self, pins: &[work::Pinned]) -> Pins {
+        if pins.is_empty() {
+            return Pins(Vec::new());
+        }
+        let mut keys = Vec::with_capacity(pins.len());
+        for work::Pinned { key, offset, bytes } in pins.iter().copied() {
+            let unpin = move || {
+                // Without a session the driver is gone.
+                let _ = session::with(|session| {
+                    if let Place::Driver(upstream) = &session.place {
+                        upstream.unpin(key, bytes);
+                    }
+                });
+            };
+            let view = self.view().ok();
+            let mapped = view.and_then(|view| view.mapped(Region { offset, bytes }, unpin));
+            // One that is nowhere fails when it is read.
+            if let Some(mapped) = mapped {
+                self.pinned().entry(key).or_default().push(mapped);
+                keys.push(key);
+            }
+        }
+        Pins(keys)
+    }
+
+    fn unpin(&self, key: u64, bytes: u64) {
+        self.say(&ToDriver::Unpinned { key });
+        // Within a task that goes with its answer, but room in the store cannot wait for long tasks.
+        let unsaid_bytes = self.shelf.unsaid_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if unsaid_bytes >= UNSAID_BYTES_MAX {
+            self.shelf.unsaid_bytes.store(0, Ordering::Relaxed);
+            self.serving.link.flush();
+        }
+    }
+
+    fn pinned(&self) -> MutexGuard<'_, HashMap<u64, Vec<Mapped>>> {
+        self.shelf.pinned.lock().expect("no thread panics with this lock")
     }
 
     fn view(&self) -> Result<&ArenaView, String> {
         self.shelf.view.get().ok_or_else(|| "this worker has no store".into())
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // Without a session the driver is gone.
+        let _ = session::with(|session| {
+            let Place::Driver(upstream) = &session.place else { return };
+            for key in &self.0 {
+                let mut pinned = upstream.pinned();
+                let all = pinned.get_mut(key);
+                let (one, is_last) = all.map_or((None, false), |all| (all.pop(), all.is_empty()));
+                if is_last {
+                    pinned.remove(key);
+                }
+                drop(pinned);
+                drop(one); // Without the lock: it is told the driver.
+            }
+        });
     }
 }
 

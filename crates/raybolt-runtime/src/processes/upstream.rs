@@ -10,6 +10,7 @@
 //!
 //! UP-2 and UP-3 are kept by [`Borrows`], which counts what is held and lent here. An object is not asked for at
 //! all if one of its handles has it: values never change. What a submitted task returns comes unasked.
+//! What was pinned in the store with a loan is unpinned as often, when it and whatever reads it are gone.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ use std::time::Instant;
 use raybolt_core::calls::borrows::{Borrows, LetGo};
 use raybolt_core::calls::scheduler::{Demand, LeaseKey};
 use raybolt_wire::Value;
-use raybolt_wire::work::{self, Outcome, SlabGranted, Submit, ToDriver};
+use raybolt_wire::work::{self, Outcome, Pinned, SlabGranted, Submit, ToDriver};
 use slotmap::{Key, KeyData};
 
 use crate::args::{Arguments, Form};
@@ -40,7 +41,7 @@ use crate::processes::parcel::{self, Packed};
 use crate::processes::raw::Encoded;
 use crate::processes::relay::AtDriver;
 use crate::processes::serve::Serving;
-use crate::processes::shelf::WorkerShelf;
+use crate::processes::shelf::{Pins, WorkerShelf};
 use crate::session::{self, Place, Session};
 use crate::slot::{Slot, Waiter};
 
@@ -80,6 +81,8 @@ struct Known {
 /// References that came with a message, until its body was read into handles, or dropped (UP-3).
 pub(crate) struct Loan {
     refs: Vec<u64>,
+    /// Values in the store that came with it too.
+    _pins: Pins,
 }
 
 impl Drop for Loan {
@@ -95,11 +98,11 @@ impl Drop for Loan {
 
 impl Upstream {
     /// The driver lends these objects with its next message.
-    pub(crate) fn loan(&self, refs: Vec<u64>) -> Loan {
+    pub(crate) fn loan(&self, refs: Vec<u64>, pins: &[Pinned]) -> Loan {
         let mut known = self.known();
         refs.iter().for_each(|id| known.lent(*id));
         drop(known);
-        Loan { refs }
+        Loan { refs, _pins: self.pins(pins) }
     }
 
     pub(crate) fn new(

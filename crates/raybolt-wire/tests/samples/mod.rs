@@ -85,7 +85,14 @@ fn to_worker() -> Vec<(&'static str, ToWorker, &'static [u8])> {
             },
             b"",
         ),
-        ("lend", ToWorker::Lend { refs: vec![300, 300] }, b""),
+        (
+            "lend",
+            ToWorker::Lend {
+                refs: vec![300, 300],
+                pins: vec![Pinned { key: 300, offset: 64, bytes: 5 }],
+            },
+            b"",
+        ),
         ("judge", ToWorker::Judge { object: 1 << 63 | 2 << 40 | 1, attempt: 1 }, b"error"),
         ("judge_no_more", ToWorker::JudgeNoMore { object: 1 << 63 | 2 << 40 | 1 }, b""),
     ]
