@@ -271,6 +271,12 @@ fn worker_processes_and_those_who_wait_in_them_are_seen() {
         workers.as_array().unwrap().iter().map(|worker| worker["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["driver", "worker-1", "worker-2"]);
 
+    let count = |what: &str| -> u64 {
+        workers.as_array().unwrap().iter().map(|worker| worker[what].as_u64().unwrap()).sum()
+    };
+    // `sit`, `waits` and `Clerk::serve` at least.
+    assert!(count("threads") >= 3 && count("blocked") >= 1, "{workers}");
+
     let text = place.told(&["why", &waiting]);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");

@@ -253,7 +253,12 @@ pub fn memory() -> Result<Memory> {
     }
     let process_bytes = process_bytes();
     session::with(|session| {
-        let (threads, blocked) = session.pool.threads();
+        let (mut threads, mut blocked) = session.pool.threads();
+        // Asked before the hub is locked, for they may have to ask it.
+        for worker in local::workers(session, false) {
+            threads += worker.threads;
+            blocked += worker.blocked;
+        }
         let hub = session.lock();
         let counts = hub.owner.counts();
         Memory {

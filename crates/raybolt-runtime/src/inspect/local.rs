@@ -4,6 +4,7 @@
 //! driver asks them whenever it is asked about them. Their tasks and leases have the driver's numbers; the
 //! numbers of their waits are made distinct by the process's.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::lists::process_bytes;
 use super::watcher::Watcher;
 use crate::awaited::{Wait, What};
 use crate::desk::{self, AtWork};
-use crate::session::Session;
+use crate::session::{Place, Session};
 use crate::timeline::{self, Track};
 
 /// How long a worker may take to answer; one that is stopped answers never.
@@ -72,7 +73,8 @@ pub(super) struct Everywhere {
 
 /// This process.
 pub(super) fn here(session: &Session, with_track: bool) -> Local {
-    let (threads, blocked) = session.pool.threads();
+    let (works, waits) = (desk::all(), session.awaited.list());
+    let (threads, blocked) = threads(session, &works, &waits);
     let name = session.process_name();
     let work = |work: AtWork| Work {
         thread: work.thread,
@@ -97,11 +99,27 @@ pub(super) fn here(session: &Session, with_track: bool) -> Local {
         threads,
         blocked,
         memory_bytes: process_bytes(),
-        works: desk::all().into_iter().map(work).collect(),
-        waits: session.awaited.list().into_iter().map(wait).collect(),
+        works: works.into_iter().map(work).collect(),
+        waits: waits.into_iter().map(wait).collect(),
         track: if with_track { timeline::track(&name) } else { Track::default() },
         name,
     }
+}
+
+/// How many threads run user code, and how many of them wait. In a worker those that read the link run tasks
+/// too, which are none of the pool's.
+fn threads(session: &Session, works: &[AtWork], waits: &[Wait]) -> (usize, usize) {
+    let (threads, blocked) = session.pool.threads();
+    if !matches!(session.place, Place::Driver(_)) {
+        return (threads, blocked);
+    }
+    let of_pool = |name: &str| {
+        name.strip_prefix("raybolt-").is_some_and(|number| number.parse::<usize>().is_ok())
+    };
+    let at_work: BTreeSet<&str> = works.iter().map(|work| &*work.thread).collect();
+    let at_work: BTreeSet<_> = at_work.into_iter().filter(|name| !of_pool(name)).collect();
+    let waiting: BTreeSet<_> = waits.iter().filter_map(|wait| wait.thread.as_deref()).collect();
+    (threads + at_work.len(), blocked + waiting.intersection(&at_work).count())
 }
 
 /// The worker processes that answer.
