@@ -56,6 +56,11 @@ pub(crate) fn show(
         }
         out.flush()?;
         if !follow || !is_running(session) {
+            if !logs.is_empty() && logs.values().all(|log| log.shown == 0) {
+                let who = worker.map_or_else(|| "no worker".to_owned(), |it| format!("`{it}`"));
+                let word = if worker.is_some() { "nothing" } else { "anything" };
+                eprintln!("{who} has written {word} yet");
+            }
             return Ok(());
         }
         std::thread::sleep(PAUSE);

@@ -92,7 +92,8 @@ pub(crate) fn objects(objects: &[ObjectReport]) -> String {
             holders.push("driver".to_owned());
         }
         if object.uses > 0 {
-            holders.push(format!("{} tasks", object.uses));
+            let tasks = if object.uses == 1 { "task" } else { "tasks" };
+            holders.push(format!("{} {tasks}", object.uses));
         }
         if object.borrows > 0 {
             holders.push(format!("{} in workers", object.borrows));
@@ -150,7 +151,11 @@ pub(crate) fn errors(errors: &[ErrorReport]) -> String {
 }
 
 fn resource(resource: &Resource) -> String {
-    format!("{}: {} of {}", resource.name, resource.available, resource.total)
+    let Resource { name, available, total, .. } = resource;
+    match name.as_str() {
+        "memory" => format!("{name}: {} of {}", bytes(*available as u64), bytes(*total as u64)),
+        _ => format!("{name}: {available} of {total}"),
+    }
 }
 
 fn room(used: usize, max: Option<usize>) -> String {

@@ -313,6 +313,14 @@ fn worker_processes_and_those_who_wait_in_them_are_seen() {
     let error = place.refused(&["why", "object-wfffffff"]);
     assert!(error.contains("object-wfffffff was freed, or never was"), "{error}");
 
+    let status = place.told(&["status"]);
+    let memory = status.lines().find(|line| line.contains("memory: ")).unwrap();
+    assert!(memory.contains("iB of "), "{status}");
+
+    let silent = place.raybolt(&["logs", "2"]);
+    let error = String::from_utf8_lossy(&silent.stderr);
+    assert_eq!(silent.stdout.is_empty(), error == "`2` has written nothing yet\n", "{error}");
+
     let logs = place.told(&["logs"]);
     assert!(logs.lines().any(|line| line.starts_with("worker-") && line.ends_with(" out: a word from a worker")), "{logs}");
 
