@@ -5,12 +5,17 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::io::BufRead;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use raybolt::{Builder, Error, Result, remote};
+
+use cases::Harness;
 
 const PART: &str = "CRASHES_PART";
 /// No case takes so long; one that hangs fails.
@@ -219,23 +224,15 @@ fn main() -> ExitCode {
     let session = Builder::new().processes(1).num_cpus(2.0).log_to_driver(false);
     let session = session.deadline_grace(Duration::from_millis(100)).object_store_memory(1 << 30);
     let session = session.start().unwrap();
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
-    let mut failed = 0;
-    for (name, case) in CASES.iter().filter(|(name, _)| is_wanted(name)) {
-        let ended = std::panic::catch_unwind(case);
-        let lives = std::panic::catch_unwind(|| assert_eq!(get(twice::remote(21)).unwrap(), 42));
-        let is_good = ended.is_ok() && lives.is_ok();
-        failed += usize::from(!is_good);
-        let word = if is_good { "ok" } else { "FAILED" };
-        println!("{name} ... {word}");
+    let mut harness = Harness::new();
+    for (name, case) in CASES {
+        harness.case(name, || {
+            case();
+            assert_eq!(get(twice::remote(21)).unwrap(), 42, "the session lives on");
+        });
     }
     drop(session);
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", CASES.len() - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    harness.end()
 }
 
 fn get<T: raybolt::Value>(object: raybolt::ObjectRef<T>) -> Result<T> {

@@ -6,13 +6,18 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use raybolt::{Builder, CallOptions, LogLevel, ObjectRef, Result, get, kill, memory, put, remote};
+use raybolt::{Builder, CallOptions, LogLevel, ObjectRef, Result, get, kill, put, remote};
+
+use cases::Harness;
 
 /// A place where a call in a worker waits until the test lets it go on: it connects and reads to the end.
 struct Gate {
@@ -497,17 +502,12 @@ fn an_actor_holds_its_resources_as_long_as_it_lives() -> Result<()> {
     Ok(())
 }
 
-type Case = (&'static str, fn() -> Result<()>);
-
-macro_rules! cases {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn() -> Result<()>)),*] };
-}
-
-fn main() {
+fn main() -> ExitCode {
     let builder = || Builder::new().processes(2).resource("arm", 1.0).log_level(LogLevel::Off);
     // In a worker this serves, and never returns.
     drop(builder().start().expect("the first session starts"));
-    let cases: Vec<Case> = cases![
+    let mut harness = Harness::new();
+    for (name, case) in cases![
         calls_run_in_the_order_of_their_caller_in_another_process,
         failures_name_the_method_and_the_actor_goes_on,
         arguments_may_be_objects_and_hold_back_their_caller_alone,
@@ -527,28 +527,13 @@ fn main() {
         a_worker_that_dies_takes_its_actors_along_and_the_error_says_how,
         an_actor_that_may_begins_anew_and_lost_calls_are_made_again,
         an_actor_begins_anew_without_calls_that_may_not_be_repeated,
-    ]
-    .into();
-    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let (count, mut failed) = (cases.len(), 0);
-    for (name, case) in cases {
-        if wanted.as_ref().is_some_and(|wanted| !name.contains(wanted.as_str())) {
-            continue;
-        }
-        let session = builder().start().expect("no other session is there");
-        let result = catch_unwind(AssertUnwindSafe(case));
-        let left = memory().map(|memory| memory.actors);
-        drop(session);
-        let outcome = match result {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(error)) => format!("FAILED: {error}"),
-            Err(_) => "FAILED".to_owned(),
-        };
-        failed += usize::from(outcome != "ok");
-        eprintln!("test {name} ... {outcome} ({left:?} actors left)");
+    ] {
+        harness.case(name, || {
+            let session = builder().start().expect("no other session is there");
+            let said = case();
+            drop(session);
+            said
+        });
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", count - failed);
-    std::process::exit(i32::from(failed > 0));
+    harness.end()
 }

@@ -4,6 +4,9 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,6 +15,8 @@ use raybolt::arrow::arrow_array::cast::AsArray;
 use raybolt::arrow::arrow_array::types::Float64Type;
 use raybolt::arrow::arrow_array::{Float64Array, RecordBatch, StringArray};
 use raybolt::{Builder, LogLevel, Result, get, put, remote};
+
+use cases::Harness;
 
 type Case = (&'static str, fn() -> Result<()>);
 
@@ -24,20 +29,9 @@ const CASES: &[Case] = &[
 fn main() -> ExitCode {
     let session = Builder::new().processes(2).num_cpus(2.0).log_level(LogLevel::Off).start();
     let _session = session.expect("the session starts");
-    let mut failed = 0;
-    for (name, case) in CASES {
-        let word = match std::panic::catch_unwind(case) {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(error)) => format!("FAILED: {error}"),
-            Err(_) => "FAILED".to_owned(),
-        };
-        println!("case: {name} ... {word}");
-        failed += usize::from(word != "ok");
-    }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", CASES.len() - failed);
-    ExitCode::from(u8::from(failed > 0))
+    let mut harness = Harness::new();
+    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.end()
 }
 
 fn table(rows: u32) -> Batch {

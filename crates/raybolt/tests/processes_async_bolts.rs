@@ -6,11 +6,14 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 #[path = "common/elsewhere.rs"]
 mod elsewhere;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -24,6 +27,8 @@ use raybolt::{Builder, LogLevel};
 use serde::{Deserialize, Serialize};
 
 use elsewhere::{Diary, Gate, LONG, keep, kill, meanwhile, pass};
+
+use cases::Harness;
 
 /// Gives way a few times, then says in which process. Thirteen fails, once for each process.
 #[derive(Clone, Serialize, Deserialize)]
@@ -237,37 +242,23 @@ fn tuples_that_other_threads_settle_are_settled_at_once() {
     assert!(topology.kill(LONG));
 }
 
-type Case = (&'static str, fn());
-
-macro_rules! cases {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
-}
-
-fn main() {
+fn main() -> ExitCode {
     let builder = || Builder::new().processes(2).log_level(LogLevel::Off);
     // In a worker this serves, and never returns.
     drop(builder().start().expect("the first session starts"));
-    let cases: Vec<Case> = cases![
+    let mut harness = Harness::new();
+    for (name, case) in cases![
         async_bolts_work_in_processes,
         futures_that_wait_hold_the_spout_back,
         what_futures_had_is_replayed_when_their_process_dies,
         tuples_that_other_threads_settle_are_settled_at_once,
-    ]
-    .into();
-    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let (mut passed, mut failed) = (0, 0);
-    let is_wanted =
-        |name: &str| wanted.as_ref().is_none_or(|wanted| name.contains(wanted.as_str()));
-    for (name, case) in cases.into_iter().filter(|(name, _)| is_wanted(name)) {
-        let session = builder().start().expect("no other session is there");
-        let result = catch_unwind(AssertUnwindSafe(case));
-        drop(session);
-        elsewhere::tidy();
-        let outcome = if result.is_ok() { "ok" } else { "FAILED" };
-        *if result.is_ok() { &mut passed } else { &mut failed } += 1;
-        eprintln!("test {name} ... {outcome}");
+    ] {
+        harness.case(name, || {
+            let session = builder().start().expect("no other session is there");
+            case();
+            drop(session);
+            elsewhere::tidy();
+        });
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" }; // As the harness of other tests says it.
-    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
-    std::process::exit(i32::from(failed > 0));
+    harness.end()
 }

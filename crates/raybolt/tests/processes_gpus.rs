@@ -5,11 +5,16 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use raybolt::{Builder, Bundle, LogLevel, PlacementStrategy, Result, get, get_timeout, gpu_ids};
 use raybolt::{placement_group, remote};
+
+use cases::Harness;
 
 const SOON: Duration = Duration::from_secs(60);
 const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
@@ -32,22 +37,10 @@ fn main() -> ExitCode {
     }
     let builder = Builder::new().processes(1).num_cpus(4.0).num_gpus(4);
     let session = builder.log_level(LogLevel::Off).start().expect("the session starts");
-    let mut failed = 0;
-    for (name, case) in CASES {
-        let ended = std::panic::catch_unwind(case);
-        let word = match &ended {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(error)) => format!("FAILED: {error}"),
-            Err(_) => "FAILED".to_owned(),
-        };
-        println!("case: {name} ... {word}");
-        failed += usize::from(word != "ok");
-    }
+    let mut harness = Harness::new();
+    CASES.iter().for_each(|(name, case)| harness.case(name, case));
     drop(session);
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", CASES.len() - failed);
-    ExitCode::from(u8::from(failed > 0))
+    harness.end()
 }
 
 /// Runs this program again, without the machine's own setting of the variable; workers inherit the mark.

@@ -6,13 +6,16 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 #[path = "common/elsewhere.rs"]
 mod elsewhere;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,6 +28,8 @@ use raybolt::{Builder, LogLevel};
 use serde::{Deserialize, Serialize};
 
 use elsewhere::{Diary, Gate, LONG, keep, kill, meanwhile, pass, twice};
+
+use cases::Harness;
 
 /// Its share of 20,000 words, on one stream, and how many they were on another.
 #[derive(Clone, Serialize, Deserialize, Default)]
@@ -756,17 +761,12 @@ fn what_cannot_be_is_refused_with_the_lever() {
     assert!(error.starts_with("spout `directing` is declared to run in worker processes and emits on the direct stream `direct`"), "{error}");
 }
 
-type Case = (&'static str, fn());
-
-macro_rules! cases {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
-}
-
-fn main() {
+fn main() -> ExitCode {
     let builder = || Builder::new().processes(2).log_level(LogLevel::Off);
     // In a worker this serves, and never returns.
     drop(builder().start().expect("the first session starts"));
-    let cases: Vec<Case> = cases![
+    let mut harness = Harness::new();
+    for (name, case) in cases![
         words_of_spouts_in_processes_are_counted_exactly,
         a_full_inbox_stops_the_spout,
         as_many_tuples_are_pending_as_may_be,
@@ -780,21 +780,13 @@ fn main() {
         spouts_that_block_hold_nobody_else_up,
         spouts_in_processes_are_rebalanced,
         what_cannot_be_is_refused_with_the_lever,
-    ]
-    .into();
-    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let (mut passed, mut failed) = (0, 0);
-    let is_wanted =
-        |name: &str| wanted.as_ref().is_none_or(|wanted| name.contains(wanted.as_str()));
-    for (name, case) in cases.into_iter().filter(|(name, _)| is_wanted(name)) {
-        let session = builder().start().expect("no other session is there");
-        let result = catch_unwind(AssertUnwindSafe(case));
-        drop(session);
-        elsewhere::tidy();
-        *if result.is_ok() { &mut passed } else { &mut failed } += 1;
-        eprintln!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
+    ] {
+        harness.case(name, || {
+            let session = builder().start().expect("no other session is there");
+            case();
+            drop(session);
+            elsewhere::tidy();
+        });
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" }; // As the harness of other tests says it.
-    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
-    std::process::exit(i32::from(failed > 0));
+    harness.end()
 }

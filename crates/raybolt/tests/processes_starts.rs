@@ -5,9 +5,14 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::process::{Command, ExitCode, Stdio};
 
 use raybolt::{Builder, LogLevel, get, remote};
+
+use cases::Harness;
 
 const PART: &str = "STARTS_PART";
 
@@ -48,16 +53,9 @@ fn main() -> ExitCode {
         play(&part);
         return ExitCode::SUCCESS;
     }
-    let mut failed = 0;
-    for (name, case) in CASES {
-        let is_good = std::panic::catch_unwind(case).is_ok();
-        failed += usize::from(!is_good);
-        println!("{name} ... {}", if is_good { "ok" } else { "FAILED" });
-    }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", CASES.len() - failed);
-    ExitCode::from(u8::from(failed > 0))
+    let mut harness = Harness::new();
+    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.end()
 }
 
 /// A part, played in a child that a shell has prepared.

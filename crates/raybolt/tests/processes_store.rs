@@ -5,6 +5,9 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +16,8 @@ use bytes::Bytes;
 use raybolt::{
     Array, Builder, Error, LogLevel, ObjectRef, Result, StoreReport, get, memory, put, remote,
 };
+
+use cases::Harness;
 
 const MIB: usize = 1 << 20;
 /// What takes longer does not come.
@@ -45,31 +50,16 @@ fn main() -> ExitCode {
         .log_level(LogLevel::Off)
         .start()
         .expect("the session starts");
-    let mut failed = 0;
-    for (name, case) in CASES {
-        let word = match std::panic::catch_unwind(case) {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(error)) => format!("FAILED: {error}"),
-            Err(_) => "FAILED".to_owned(),
-        };
-        println!("case: {name} ... {word}");
-        failed += usize::from(word != "ok");
-    }
+    let mut harness = Harness::new();
+    CASES.iter().for_each(|(name, case)| harness.case(name, case));
     let status = Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$1\""])
         .args([std::env::current_exe().expect("a test has a path").as_os_str()])
         .arg(FULL_DISK)
         .status()
         .expect("a shell can be started");
-    println!("case: a full disk is an error on `put`, and nothing is lost ... {status}");
-    failed += usize::from(!status.success());
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!(
-        "test result: {word}. {} passed; {failed} failed; 0 ignored",
-        (CASES.len() + 1) - failed
-    );
-    ExitCode::from(u8::from(failed > 0))
+    harness.case("a full disk is an error on `put`, and nothing is lost", || status.success());
+    harness.end()
 }
 
 fn number(name: &str, default: usize) -> usize {

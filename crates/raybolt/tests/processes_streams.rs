@@ -5,6 +5,9 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -17,6 +20,8 @@ use raybolt::{
     memory, put, remote,
 };
 use serde::{Deserialize, Serialize, Serializer};
+
+use cases::Harness;
 
 type Case = (&'static str, fn(&Session, &Place) -> Result<()>);
 
@@ -45,29 +50,12 @@ const CASES: &[Case] = &[
 fn main() -> ExitCode {
     let builder = Builder::new().processes(2).num_cpus(2.0);
     let session = builder.log_level(LogLevel::Off).start().expect("the session starts");
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
-    let mut failed = 0;
-    for (name, case) in CASES.iter().filter(|(name, _)| is_wanted(name)) {
-        let place = Place::new(name);
-        let ended = std::panic::catch_unwind(|| case(&session, &place));
-        let word = match &ended {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(error)) => format!("FAILED: {error}"),
-            Err(_) => "FAILED".to_owned(),
-        };
-        println!("case: {name} ... {word}");
-        failed += usize::from(word != "ok");
+    let mut harness = Harness::new();
+    for (name, case) in CASES {
+        harness.case(name, || case(&session, &Place::new(name)));
     }
-    failed += usize::from(is_wanted(END) && !the_end(session));
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!(
-        "test result: {word}. {} passed; {failed} failed; 0 ignored",
-        (CASES.len() + 1) - failed
-    );
-    ExitCode::from(u8::from(failed > 0))
+    harness.case(END, || the_end(session));
+    harness.end()
 }
 
 /// Where a case and its tasks meet.
@@ -511,6 +499,5 @@ fn the_end(session: Session) -> bool {
     ending.join().unwrap();
     let last = stream.last().unwrap().map(drop).map_err(|error| error.to_string());
     let is_told = matches!(&last, Err(error) if error.starts_with("the session ended before "));
-    println!("case: {END} ... {}", if is_told { "ok" } else { "FAILED" });
     is_told
 }

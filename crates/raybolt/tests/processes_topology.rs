@@ -6,11 +6,14 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -23,6 +26,8 @@ use raybolt::topology::{
 };
 use raybolt::{Builder, LogLevel};
 use serde::{Deserialize, Serialize};
+
+use cases::Harness;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -466,40 +471,24 @@ fn too_few_processes_are_refused_with_the_lever() {
     );
 }
 
-type Case = (&'static str, fn());
-
-macro_rules! cases {
-    ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
-}
-
-fn main() {
+fn main() -> ExitCode {
     let builder = || Builder::new().processes(2).log_level(LogLevel::Off);
     // In a worker this serves, and never returns.
     drop(builder().start().expect("the first session starts"));
-    let cases: Vec<Case> = cases![
+    let mut harness = Harness::new();
+    for (name, case) in cases![
         words_are_counted_exactly,
         a_slow_process_slows_the_spout_down,
         what_was_lost_with_a_process_is_replayed,
         held_tuples_ticks_and_failures_are_as_here,
         requests_are_answered_by_bolts_in_processes,
         too_few_processes_are_refused_with_the_lever,
-    ]
-    .into();
-    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let (count, mut failed) = (cases.len(), 0);
-    for (name, case) in cases {
-        if wanted.as_ref().is_some_and(|wanted| !name.contains(wanted.as_str())) {
-            continue;
-        }
-        let session = builder().start().expect("no other session is there");
-        let result = catch_unwind(AssertUnwindSafe(case));
-        drop(session);
-        let outcome = if result.is_ok() { "ok" } else { "FAILED" };
-        failed += usize::from(result.is_err());
-        eprintln!("test {name} ... {outcome}");
+    ] {
+        harness.case(name, || {
+            let session = builder().start().expect("no other session is there");
+            case();
+            drop(session);
+        });
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", count - failed);
-    std::process::exit(i32::from(failed > 0));
+    harness.end()
 }

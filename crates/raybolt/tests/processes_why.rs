@@ -5,6 +5,9 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -14,6 +17,8 @@ use raybolt::inspect::{Cause, Why, why};
 use raybolt::{
     Array, Builder, LogLevel, ObjectRef, Result, Session, get, get_timeout, kill, put, remote,
 };
+
+use cases::Harness;
 
 const MIB: usize = 1 << 20;
 /// Four of these fill a store of eight MiB.
@@ -47,20 +52,9 @@ fn main() -> ExitCode {
             drop(File::open(gate));
         }
     }
-    let mut failed = 0;
-    for (name, case) in CASES {
-        let word = match std::panic::catch_unwind(case) {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(error)) => format!("FAILED: {error}"),
-            Err(_) => "FAILED".to_owned(),
-        };
-        println!("case: {name} ... {word}");
-        failed += usize::from(word != "ok");
-    }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", CASES.len() - failed);
-    ExitCode::from(u8::from(failed > 0))
+    let mut harness = Harness::new();
+    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.end()
 }
 
 /// Runs this program again with a folder for gates, and without the machine's own GPUs.

@@ -6,6 +6,8 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "../common/cases.rs"]
+mod cases;
 mod flow;
 
 use std::fs::OpenOptions;
@@ -25,6 +27,8 @@ use raybolt::{
 };
 
 use self::flow::{servers, topologies};
+
+use cases::Harness;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -60,22 +64,9 @@ const THERE: &[Case] = &[
 fn main() -> ExitCode {
     let builder = Builder::new().processes(3).num_cpus(6.0).object_store_memory(64 << 20);
     let session = builder.log_level(LogLevel::Off).start().expect("the session starts");
-    let wanted: Vec<_> = std::env::args().skip(1).filter(|text| !text.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part));
-    let (mut passed, mut failed) = (0, 0);
+    let mut harness = Harness::new();
     let mut run = |name: &str, case: &dyn Fn(&Place) -> Result<()>| {
-        if !is_wanted(name) {
-            return;
-        }
-        let place = Place::new(name);
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(&place)));
-        let word = match &ended {
-            Ok(Ok(())) => "ok".to_owned(),
-            Ok(Err(error)) => format!("FAILED: {error}"),
-            Err(_) => "FAILED".to_owned(),
-        };
-        println!("case: {name} ... {word}");
-        *if word == "ok" { &mut passed } else { &mut failed } += 1;
+        harness.case(name, || case(&Place::new(name)));
     };
     for (index, (name, case)) in CASES.iter().enumerate() {
         run(&format!("{name}, in the driver"), case);
@@ -90,10 +81,7 @@ fn main() -> ExitCode {
         run(name, case);
     }
     drop(session);
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
-    ExitCode::from(u8::from(failed > 0))
+    harness.end()
 }
 
 #[remote]
