@@ -207,7 +207,12 @@ impl<T: Value> Get for &[ObjectRef<T>] {
     type Value = Vec<T>;
 
     fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<Vec<T>> {
-        self.iter().map(|object| object.get_until(deadline)).collect()
+        let mut values = Vec::with_capacity(self.len());
+        for (index, object) in self.iter().enumerate() {
+            ask_ahead(index, &self[index..]);
+            values.push(object.get_until(deadline)?);
+        }
+        Ok(values)
     }
 }
 
@@ -243,7 +248,23 @@ impl<T: Value> Get for Vec<ObjectRef<T>> {
     type Value = Vec<T>;
 
     fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<Vec<T>> {
-        self.into_iter().map(|object| object.get_until(deadline)).collect()
+        let (mut values, mut objects) = (Vec::with_capacity(self.len()), self.into_iter());
+        for index in 0..objects.len() {
+            ask_ahead(index, objects.as_slice());
+            values.extend(objects.next().map(|object| object.get_until(deadline)).transpose()?);
+        }
+        Ok(values)
+    }
+}
+
+/// Each time so many of several objects were there, the next ones are asked for together.
+const AHEAD: usize = 256;
+
+/// The first of these, number `index` of all, is about to be waited for.
+fn ask_ahead<T>(index: usize, objects: &[ObjectRef<T>]) {
+    if index.is_multiple_of(AHEAD) && objects.len() > 1 {
+        // Without a session there is nobody to ask.
+        let _ = session::with(|session| session.will_want(&objects[..objects.len().min(AHEAD)]));
     }
 }
 

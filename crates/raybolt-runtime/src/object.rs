@@ -321,6 +321,10 @@ pub trait AnyObject: Send + Sync {
     /// The error that is there in place of the value.
     fn error(&self) -> Option<Error>;
     fn is_ready(&self) -> bool;
+    /// How many bytes the value has, about; none if that is not known.
+    fn bytes(&self) -> Option<usize> {
+        None
+    }
     /// Tells `waiter` when the value or an error is there; gives it back if one is.
     fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter>;
     /// Appends the value, which is there, for another process.
@@ -386,6 +390,10 @@ impl<T: Stored> AnyObject for Object<T> {
 
     fn is_ready(&self) -> bool {
         self.slot.is_set()
+    }
+
+    fn bytes(&self) -> Option<usize> {
+        self.slot.is_set().then(|| self.hold.size())
     }
 
     fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter> {

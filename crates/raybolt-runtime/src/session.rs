@@ -549,6 +549,15 @@ impl Session {
         }
     }
 
+    /// Somebody waits for these objects, one after the other.
+    pub(crate) fn will_want<T>(&self, objects: &[ObjectRef<T>]) {
+        if let Place::Driver(upstream) = &self.place {
+            let is_elsewhere =
+                |object: &&ObjectRef<T>| !object.is_ready() && object.key_in(self.epoch).is_ok();
+            upstream.will_want(objects.iter().filter(is_elsewhere).map(ObjectRef::id));
+        }
+    }
+
     /// Stops the task that makes `object`: one that has not started never will; one that runs is
     /// asked to. Either way whoever waits for the object gets `error`, by way of `fail`.
     ///

@@ -455,6 +455,11 @@ pub enum ToDriver {
         /// Which object.
         object: u64,
     },
+    /// The worker will wait for these objects soon: those that are there and small are sent.
+    Expect {
+        /// Which.
+        objects: Vec<u64>,
+    },
 }
 
 /// A placement group of the driver's, and where in it.

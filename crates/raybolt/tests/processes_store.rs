@@ -36,6 +36,7 @@ const CASES: &[Case] = &[
     ("what a worker has is not sent to it again", had_already),
     ("what nobody reads is pinned for nobody", unread),
     ("a task that goes on does not keep what it has dropped", dropped_in_mid_task),
+    ("a worker gets many at once: small ones, large ones, errors", many_at_once),
     ("a million objects leave nothing behind", a_million),
 ];
 
@@ -316,6 +317,38 @@ fn had_already() -> Result<()> {
     assert_eq!(get(reads_of::remote(vec![object.clone()], vec![holder.clone()]))?, [1, 0]);
     drop((object, holder));
     assert_eq!(get(reads_of_own::remote())?, [0, 1, 0]);
+    empty_in_the_end();
+    Ok(())
+}
+
+/// Twice: of references that stay, and of references that go.
+#[remote]
+fn firsts(refs: Vec<ObjectRef<Vec<u64>>>, twice: bool) -> Result<Vec<u64>> {
+    let firsts = |values: Vec<Vec<u64>>| values.iter().map(|value| value[0]).collect::<Vec<_>>();
+    let kept = if twice { Some(firsts(get(&refs)?)) } else { None };
+    let gone = firsts(get(refs)?);
+    assert!(kept.is_none_or(|kept| kept == gone));
+    Ok(gone)
+}
+
+#[remote(max_retries = 0)]
+fn fails() -> Result<Vec<u64>> {
+    get(put(Array::from(vec![0_u8; 2 * store_bytes()]))?).map(|_| Vec::new())
+}
+
+fn many_at_once() -> Result<()> {
+    let length = |x: u64| if x % 100 == 7 { 20_000 } else { 3 };
+    let refs: Vec<_> = (0..700).map(|x| put(vec![x; length(x)])).collect::<Result<_>>()?;
+    assert_eq!(get(firsts::remote(refs.clone(), true))?, (0..700).collect::<Vec<_>>());
+    let mut with_error = refs;
+    with_error[300] = fails::remote();
+    assert!(get(&with_error[300]).is_err());
+    let error = get(firsts::remote(with_error, true)).unwrap_err().to_string();
+    assert!(error.contains("do not fit into a store"), "{error}");
+    // More than may be lent to workers at a time.
+    let count = 2 * store_bytes() as u64 / (4 * MIB) as u64;
+    let large = (0..count).map(|x| put(vec![x; MIB / 2])).collect::<Result<Vec<_>>>()?;
+    assert_eq!(get(firsts::remote(large, false))?, (0..count).collect::<Vec<_>>());
     empty_in_the_end();
     Ok(())
 }

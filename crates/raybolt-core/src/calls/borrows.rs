@@ -124,6 +124,11 @@ impl<D: Default> Borrows<D> {
         known.is_some_and(|known| !std::mem::replace(&mut known.is_wanted, true))
     }
 
+    /// Whether it would be asked for now, if somebody waited for it.
+    pub fn would_be_asked_for(&self, object: u64) -> bool {
+        self.known.get(&object).is_some_and(|known| !known.is_wanted)
+    }
+
     /// The value has come, or that there is none; nothing if nobody holds the object any more.
     pub fn arrived(&mut self, object: u64) -> Option<&mut D> {
         let known = self.known.get_mut(&object)?;

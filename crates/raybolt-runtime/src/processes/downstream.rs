@@ -19,12 +19,15 @@ use crate::processes::judges::Judge;
 use crate::processes::lent::alias;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
-use crate::processes::parcel::{self, Piece};
+use crate::processes::parcel::{self, INLINE_MAX, Packed, Piece};
 use crate::processes::raw::{Encoded, Raw, RawJob};
 use crate::processes::relay::Relay;
 use crate::processes::shelf::{self, Spot};
 use crate::session::{Place, Session};
 use crate::slot::{Slot, Waiter};
+
+/// How much is sent of what a worker expects, before it asks again.
+const EXPECTED_BYTES_MAX: usize = 1 << 20;
 
 impl Session {
     /// The objects with these ids, which now live at least as long as what is returned.
@@ -208,48 +211,81 @@ impl Workers {
         object: Result<Arc<dyn AnyObject>>,
         may_wait: bool,
     ) {
-        let mut frame = Vec::new();
-        let message = |outcome| ToWorker::Value { object: id, outcome };
-        let (packed, needs) = parcel::packing(|| match &object {
-            Ok(object) => {
-                let pack = |out: &mut Vec<u8>| match may_wait {
-                    true => object.pack(out),
-                    false => shelf::without_waiting(|| object.pack(out)),
-                };
-                work::append(&mut frame, &message(Outcome::Returned), FRAME_MAX, pack)
-            }
-            Err(error) => Err(NotAppended::Body(error.clone())),
-        });
-        let error = match packed {
-            Ok(()) => None,
-            Err(NotAppended::Body(error)) if matches!(error.kind(), Kind::WouldWait) => {
-                let late = Arc::new(LateValue {
-                    workers: self.clone(),
-                    session: session.clone(),
-                    worker: worker.clone(),
-                    id,
-                    object,
-                });
-                return session.pool.schedule(late);
-            }
-            Err(NotAppended::Body(error)) => Some(error),
-            Err(NotAppended::TooLong(too_long)) => {
-                let (task, because) = (format!("object {id:x}"), too_long.to_string());
-                Some(Error::new(Kind::Encode { task, because }))
-            }
-        };
-        if let Some(error) = error {
-            let bytes = raybolt_wire::value::encode(&error).expect("errors are data");
-            let body = |out: &mut Vec<u8>| {
-                out.extend_from_slice(&bytes);
-                Ok::<(), std::convert::Infallible>(())
-            };
-            work::append(&mut frame, &message(Outcome::Failed), FRAME_MAX, body)
-                .expect("an error is shorter than a frame");
+        let mut frames = Vec::new();
+        match append_value(id, &object, may_wait, &mut frames) {
+            Some(needs) => self.send_parcel(session, worker, &frames, needs),
+            None => session.pool.schedule(Arc::new(LateValue {
+                workers: self.clone(),
+                session: session.clone(),
+                worker: worker.clone(),
+                id,
+                object,
+            })),
         }
-        needs.announce(0, &mut frame);
-        self.send_parcel(session, worker, &frame, needs);
     }
+
+    /// Sends those of these objects that are there and small.
+    pub(crate) fn expected(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        worker: &Arc<Worker>,
+        ids: &[u64],
+    ) {
+        let found: Vec<_> = {
+            let hub = session.lock();
+            ids.iter().filter_map(|id| Some((*id, hub.lent.find(*id)?))).collect()
+        };
+        let (mut frames, mut needs) = (Vec::new(), Packed::default());
+        for (id, object) in found {
+            let is_small = object.bytes().is_some_and(|bytes| bytes <= INLINE_MAX);
+            if is_small && frames.len() <= EXPECTED_BYTES_MAX {
+                // What would have to wait for the store will be asked for by itself.
+                needs.add(append_value(id, &Ok(object), false, &mut frames).unwrap_or_default());
+            }
+        }
+        self.send_parcel(session, worker, &frames, needs);
+    }
+}
+
+/// Appends an object's value, or its error; says what it needs, or nothing if it would have to wait.
+fn append_value(
+    id: u64,
+    object: &Result<Arc<dyn AnyObject>>,
+    may_wait: bool,
+    frames: &mut Vec<u8>,
+) -> Option<Packed> {
+    let start = frames.len();
+    let message = |outcome| ToWorker::Value { object: id, outcome };
+    let (packed, needs) = parcel::packing(|| match object {
+        Ok(object) => {
+            let pack = |out: &mut Vec<u8>| match may_wait {
+                true => object.pack(out),
+                false => shelf::without_waiting(|| object.pack(out)),
+            };
+            work::append(frames, &message(Outcome::Returned), FRAME_MAX, pack)
+        }
+        Err(error) => Err(NotAppended::Body(error.clone())),
+    });
+    let error = match packed {
+        Ok(()) => None,
+        Err(NotAppended::Body(error)) if matches!(error.kind(), Kind::WouldWait) => return None,
+        Err(NotAppended::Body(error)) => Some(error),
+        Err(NotAppended::TooLong(too_long)) => {
+            let (task, because) = (format!("object {id:x}"), too_long.to_string());
+            Some(Error::new(Kind::Encode { task, because }))
+        }
+    };
+    if let Some(error) = error {
+        let bytes = raybolt_wire::value::encode(&error).expect("errors are data");
+        let body = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&bytes);
+            Ok::<(), std::convert::Infallible>(())
+        };
+        work::append(frames, &message(Outcome::Failed), FRAME_MAX, body)
+            .expect("an error is shorter than a frame");
+    }
+    needs.announce(start, frames);
+    Some(needs)
 }
 
 /// Something that a worker wants to be done here; it may wait, so it has a thread of the pool.

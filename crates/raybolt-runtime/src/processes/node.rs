@@ -470,6 +470,7 @@ impl Workers {
             ToDriver::Submit(submit) => self.submitted(session, worker, submit, body),
             ToDriver::Put { object, refs } => self.stored(session, worker, object, &refs, body),
             ToDriver::Fetch { object } => self.wanted(session, worker, object),
+            ToDriver::Expect { objects } => self.expected(session, worker, &objects),
             ToDriver::Released { object } => {
                 session.act(|hub| {
                     if let Some(key) = hub.lent.key(object) {

@@ -219,6 +219,7 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
             b"",
         ),
         ("kill_task", ToDriver::KillTask { object: 300 }, b""),
+        ("expect", ToDriver::Expect { objects: vec![300, 301] }, b""),
     ]
 }
 
