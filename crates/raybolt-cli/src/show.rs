@@ -41,7 +41,7 @@ pub(crate) fn status(session: &Path, status: &Status) -> String {
 }
 
 pub(crate) fn memory(memory: &Memory) -> String {
-    facts(vec![
+    let mut lines = vec![
         (
             "objects",
             format!("{}, {}", memory.objects, room(memory.object_bytes, memory.object_bytes_max)),
@@ -51,7 +51,17 @@ pub(crate) fn memory(memory: &Memory) -> String {
         ("actors", memory.actors.to_string()),
         ("threads", format!("{}, {} of them waiting", memory.threads, memory.blocked)),
         ("process", memory.process_bytes.map_or_else(|| "unknown".into(), bytes)),
-    ])
+    ];
+    if let Some(own) = memory.worker_bytes {
+        lines.push(("workers", bytes(own)));
+    }
+    if let Some(store) = &memory.store {
+        let read = format!("{} of them being read", bytes(store.pinned));
+        lines
+            .push(("store", format!("{} of {}, {read}", bytes(store.used), bytes(store.capacity))));
+        lines.push(("on disk", bytes(store.spilled)));
+    }
+    facts(lines)
 }
 
 pub(crate) fn tasks(tasks: &[TaskReport]) -> String {
@@ -99,9 +109,12 @@ pub(crate) fn objects(objects: &[ObjectReport]) -> String {
             holders.push(format!("{} in workers", object.borrows));
         }
         let task = object.task.clone().unwrap_or_default();
-        [object.id.clone(), object.state.clone(), holders.join(", "), task]
+        let size = object.bytes.map(bytes).unwrap_or_default();
+        let place = object.place.clone().unwrap_or_default();
+        [object.id.clone(), object.state.clone(), size, place, holders.join(", "), task]
     };
-    table(["ID", "STATE", "HELD BY", "MADE BY"], objects.iter().map(row).collect())
+    let headers = ["ID", "STATE", "IN STORE", "WHERE", "HELD BY", "MADE BY"];
+    table(headers, objects.iter().map(row).collect())
 }
 
 pub(crate) fn workers(workers: &[WorkerReport]) -> String {

@@ -313,6 +313,16 @@ fn worker_processes_and_those_who_wait_in_them_are_seen() {
     let error = place.refused(&["why", "object-wfffffff"]);
     assert!(error.contains("object-wfffffff was freed, or never was"), "{error}");
 
+    let objects = place.json(&["list", "objects"]);
+    let in_store = |object: &&Value| object["bytes"].as_u64().is_some();
+    let stored: Vec<_> = objects["items"].as_array().unwrap().iter().filter(in_store).collect();
+    assert_eq!(stored.len(), 1, "one value is long enough: {objects}");
+    assert!(stored[0]["bytes"].as_u64().unwrap() >= 1 << 20 && stored[0]["place"] == "memory");
+    let text = place.told(&["list", "objects"]);
+    assert!(text.contains("1.00 MiB") && text.contains("  memory  "), "{text}");
+    let text = place.told(&["memory"]);
+    assert!(text.contains("1.00 MiB of ") && text.contains("workers  "), "{text}");
+
     let status = place.told(&["status"]);
     let memory = status.lines().find(|line| line.contains("memory: ")).unwrap();
     assert!(memory.contains("iB of "), "{status}");

@@ -310,32 +310,45 @@ impl Drop for Hold {
     }
 }
 
-/// An object whose type is not known here.
+/// An object whose type is not known here. By default it has no value and is there at once: a handle to an
+/// actor is lent and counted like a reference.
 #[doc(hidden)]
 pub trait AnyObject: Send + Sync {
     fn key(&self) -> ObjectKey;
     /// The number that other processes know it by.
     fn id(&self) -> u64;
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     /// Puts an error in place of the value; false if either is there already.
-    fn fail(&self, error: Error) -> bool;
+    fn fail(&self, _error: Error) -> bool {
+        false
+    }
     /// The error that is there in place of the value.
-    fn error(&self) -> Option<Error>;
-    fn is_ready(&self) -> bool;
+    fn error(&self) -> Option<Error> {
+        None
+    }
+    fn is_ready(&self) -> bool {
+        true
+    }
     /// How many bytes the value has, about; none if that is not known.
     fn bytes(&self) -> Option<usize> {
         None
     }
     /// Tells `waiter` when the value or an error is there; gives it back if one is.
-    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter>;
+    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter> {
+        Err(waiter)
+    }
     /// Appends the value, which is there, for another process.
-    fn pack(&self, out: &mut Vec<u8>) -> Result<()>;
+    fn pack(&self, _out: &mut Vec<u8>) -> Result<()> {
+        Err(Error::new(Kind::Invalid("an actor is no value".into())))
+    }
     /// The value, or its error, has come from another process; false if one is there already.
-    fn arrived(&self, value: Result<Arc<Encoded>>) -> bool;
+    fn arrived(&self, _value: Result<Arc<Encoded>>) -> bool {
+        false
+    }
     /// Gives the value, or its error, to another handle to the same object; false if none is there.
     fn share(&self, _other: Arc<dyn AnyObject>) -> bool {
         false
     }
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     /// Where items go, if it is a stream.
     fn inlet(self: Arc<Self>) -> Option<Arc<dyn Inlet>> {
         None

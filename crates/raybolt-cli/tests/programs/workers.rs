@@ -9,7 +9,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use raybolt::{Builder, Result, get, inspect, remote};
+use raybolt::{Builder, Result, get, inspect, put, remote};
 
 #[remote(resources(seat = 1.0))]
 fn sit(word: &str) -> u64 {
@@ -81,6 +81,7 @@ fn main() -> Result<()> {
         .log_to_driver(false)
         .start()?;
     get((0..20).map(quick::remote).collect::<Vec<_>>())?;
+    let _large = put(raybolt::Array::from(vec![0_u8; 1 << 20]))?;
     let waiting = waits::remote();
     let clerk = Clerk::remote();
     let _serving = clerk.serve();

@@ -7,7 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use raybolt_core::calls::owner::{ObjectView, Progress, Target, TaskKey, TaskView};
 use raybolt_core::calls::scheduler::{GroupState, GroupView, UNIT};
-use slotmap::KeyData;
+use raybolt_store::{ObjectReport as Stored, Whereabouts};
+use slotmap::{Key, KeyData};
 
 use super::ask::{Ask, of_driver};
 use super::local::{self, Everywhere, Local};
@@ -144,7 +145,12 @@ pub fn objects(limit: usize) -> Result<List<ObjectReport>> {
             seen
         });
         pending.append(&mut others);
-        let items = pending.iter().take(limit).map(object_report).collect();
+        pending.truncate(limit);
+        let ids = pending.iter().map(|object| object.key.data().as_ffi()).collect();
+        let stored = session.node().map(|node| node.shelf.stored(&ids)).unwrap_or_default();
+        let report =
+            |object: &ObjectView| object_report(object, stored.get(&object.key.data().as_ffi()));
+        let items = pending.iter().map(report).collect();
         List { items, total, is_cut }
     })
 }
@@ -255,10 +261,13 @@ pub fn memory() -> Result<Memory> {
     session::with(|session| {
         let (mut threads, mut blocked) = session.pool.threads();
         // Asked before the hub is locked, for they may have to ask it.
+        let mut worker_bytes = None;
         for worker in local::workers(session, false) {
             threads += worker.threads;
             blocked += worker.blocked;
+            worker_bytes = worker.memory_bytes.map(|own| own + worker_bytes.unwrap_or(0));
         }
+        let store = session.store_report();
         let hub = session.lock();
         let counts = hub.owner.counts();
         Memory {
@@ -271,6 +280,8 @@ pub fn memory() -> Result<Memory> {
             threads,
             blocked,
             process_bytes,
+            worker_bytes,
+            store,
         }
     })
 }
@@ -424,7 +435,7 @@ fn actor_report(id: Id, actor: &dyn AnyActor, now_ms: u64) -> ActorReport {
     }
 }
 
-fn object_report(object: &ObjectView) -> ObjectReport {
+fn object_report(object: &ObjectView, stored: Option<&Stored>) -> ObjectReport {
     let state = match object.is_ready {
         None => "pending",
         Some(true) => "ready",
@@ -437,6 +448,16 @@ fn object_report(object: &ObjectView) -> ObjectReport {
         uses: object.uses,
         borrows: object.borrows,
         task: object.producer.map(|task| Id::Task(task).to_string()),
+        bytes: stored.map(|stored| stored.bytes),
+        place: stored.map(|stored| {
+            let place = match stored.whereabouts {
+                Whereabouts::Memory => "memory",
+                Whereabouts::Disk => "disk",
+                Whereabouts::Spilling => "spilling",
+                Whereabouts::Restoring => "restoring",
+            };
+            place.to_owned()
+        }),
     }
 }
 

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::session::StoreReport;
+
 /// The session as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -171,6 +173,10 @@ pub struct ObjectReport {
     pub borrows: u32,
     /// The task that makes it, while that has not ended.
     pub task: Option<String>,
+    /// How many bytes its value has, if that lies in the store of worker processes.
+    pub bytes: Option<u64>,
+    /// Where it lies then: in `memory`, on `disk`, or on its way to either (`spilling`, `restoring`).
+    pub place: Option<String>,
 }
 
 /// A process that runs tasks.
@@ -262,4 +268,8 @@ pub struct Memory {
     pub blocked: usize,
     /// The memory of the driver's process, if the system tells.
     pub process_bytes: Option<u64>,
+    /// The memory of its worker processes together, if the system tells; what processes share counts for each.
+    pub worker_bytes: Option<u64>,
+    /// The store of worker processes, if there are any.
+    pub store: Option<StoreReport>,
 }

@@ -15,18 +15,16 @@ use slotmap::KeyData;
 
 use crate::args::{Arguments, Form};
 use crate::context;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::handle::ActorHandle;
 use crate::method::Method;
 use crate::object::{AnyObject, Hold, ObjectRef};
 use crate::options::TaskOptions;
 use crate::output::{Cells, Output};
 use crate::processes::parcel::{self, Packed};
-use crate::processes::raw::Encoded;
 use crate::processes::remote_call::code_of;
 use crate::processes::upstream::Upstream;
 use crate::session::Session;
-use crate::slot::Waiter;
 
 /// What all clones of a handle share, in a worker.
 pub(crate) struct Borrowed {
@@ -149,30 +147,6 @@ impl AnyObject for Borrowed {
 
     fn id(&self) -> u64 {
         self.hold.id()
-    }
-
-    fn fail(&self, _error: Error) -> bool {
-        false
-    }
-
-    fn error(&self) -> Option<Error> {
-        None
-    }
-
-    fn is_ready(&self) -> bool {
-        true
-    }
-
-    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter> {
-        Err(waiter) // It is there.
-    }
-
-    fn pack(&self, _out: &mut Vec<u8>) -> Result<()> {
-        Err(Error::new(Kind::Invalid("an actor is no value".into())))
-    }
-
-    fn arrived(&self, _value: Result<Arc<Encoded>>) -> bool {
-        false
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -41,10 +41,8 @@ use crate::processes::late::{Late, patiently};
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::{Worker, Workers};
 use crate::processes::parcel;
-use crate::processes::raw::Encoded;
 use crate::processes::remote_call::RemoteCall;
 use crate::session::{Place, Session};
-use crate::slot::Waiter;
 
 /// What makes the actor, again and again if need be.
 pub(crate) trait Construct: Send + Sync {
@@ -765,30 +763,6 @@ impl AnyObject for Life {
 
     fn id(&self) -> u64 {
         self.hold.id()
-    }
-
-    fn fail(&self, _error: Error) -> bool {
-        false
-    }
-
-    fn error(&self) -> Option<Error> {
-        None
-    }
-
-    fn is_ready(&self) -> bool {
-        true
-    }
-
-    fn watch(&self, waiter: Waiter) -> std::result::Result<(), Waiter> {
-        Err(waiter) // It is there.
-    }
-
-    fn pack(&self, _out: &mut Vec<u8>) -> Result<()> {
-        Err(Error::new(Kind::Invalid("an actor is no value".into())))
-    }
-
-    fn arrived(&self, _value: Result<Arc<Encoded>>) -> bool {
-        false
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

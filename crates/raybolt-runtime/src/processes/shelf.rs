@@ -16,13 +16,13 @@
 //! - **SHELF-2 (never on the way).** Whoever reads the links does not wait for room or for the disk.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use raybolt_core::ids::ProcessId;
-use raybolt_store::{ArenaView, Key, Mapped, Region, Slab, Store, Ticket};
+use raybolt_store::{ArenaView, Key, Mapped, ObjectReport as Stored, Region, Slab, Store, Ticket};
 use raybolt_wire::Value;
 use raybolt_wire::work::{self, SlabGranted, ToDriver};
 
@@ -246,6 +246,15 @@ impl NodeShelf {
     /// The object whose value lies there.
     pub(crate) fn object_at(&self, key: Key) -> Option<u64> {
         self.names.lock().get(&key).copied()
+    }
+
+    /// What lies here of the values of these objects, for whoever watches.
+    pub(crate) fn stored(&self, objects: &HashSet<u64>) -> HashMap<u64, Stored> {
+        let named =
+            |(key, object): (&Key, &u64)| objects.contains(object).then_some((*key, *object));
+        let keys: Vec<_> = self.names.lock().iter().filter_map(named).collect();
+        let report = |(key, object)| Some((object, self.store.report(key)?));
+        keys.into_iter().filter_map(report).collect()
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -125,7 +125,7 @@ impl Errand for WhichResources {
 }
 
 impl Session {
-    pub(super) fn store_report(&self) -> Option<StoreReport> {
+    pub(crate) fn store_report(&self) -> Option<StoreReport> {
         let Place::Workers(node) = &self.place else { return None };
         let usage = node.shelf.store().usage();
         Some(StoreReport {
