@@ -71,7 +71,7 @@ impl Shared<'_> {
     pub fn tell(&mut self, process: ProcessId, message: work::ToWorker, body: &Parcel) {
         let refs: Vec<_> = body.occurrences().collect();
         if !refs.is_empty() {
-            let lend = ToWorker::Work(work::ToWorker::Lend { refs });
+            let lend = ToWorker::Work(work::ToWorker::Lend { refs, pins: Vec::new() });
             self.write(process, Way::ToWorker, &lend, &Parcel::default());
         }
         self.write(process, Way::ToWorker, &ToWorker::Work(message), body);

@@ -132,7 +132,7 @@ impl Worker {
             format!("{message:?} holds {parcel:?}, and {loan:?} was lent for it")
         })?;
         match message {
-            ToWorker::Work(work::ToWorker::Lend { refs }) => {
+            ToWorker::Work(work::ToWorker::Lend { refs, .. }) => {
                 refs.iter().for_each(|object| self.borrows.lent(*object));
                 self.loan = refs;
                 Ok(())
