@@ -43,15 +43,19 @@ pub fn status(command: &mut Command) -> Result<ExitStatus> {
     command.status().with_context(|| format!("could not start `{}`", line(command)))
 }
 
-/// Runs a command to its end, shows each line of its stdout and hands it to `see`.
+/// Runs a command to its end, shows each line of its output and hands it to `see`. Both streams go
+/// through one pipe, so that the lines come in the order in which they were written.
 pub fn lines(command: &mut Command, mut see: impl FnMut(&str)) -> Result<ExitStatus> {
-    eprintln!("+ {}", line(command));
+    println!("+ {}", line(command));
+    let (output, input) = std::io::pipe().context("could not make a pipe")?;
     let mut child = command
-        .stdout(Stdio::piped())
+        .stdout(input.try_clone()?)
+        .stderr(input)
         .spawn()
         .with_context(|| format!("could not start `{}`", line(command)))?;
-    let stdout = child.stdout.take().expect("stdout was piped");
-    for text in BufReader::new(stdout).split(b'\n') {
+    // Ours would keep the pipe open for ever.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    for text in BufReader::new(output).split(b'\n') {
         let text = text.context("could not read what the command prints")?;
         let text = String::from_utf8_lossy(&text);
         println!("{text}");

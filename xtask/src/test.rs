@@ -1,5 +1,6 @@
-//! Runs the tests and counts them.
+//! Runs the tests, counts them, and shows once more at the end what was said about those that failed.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -10,17 +11,25 @@ use crate::process::{self, FEATURES, cargo};
 /// How many seeds the simulator runs as part of the tests.
 const SEEDS: &str = "200";
 
+/// How many of the last lines of a test program that failed are shown once more.
+const LINES_SHOWN: usize = 60;
+
 /// How many tests ran, and how they ended.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub passed: u64,
     pub failed: u64,
     pub ignored: u64,
+    /// The end of what each test program said that failed.
+    failures: Vec<String>,
 }
 
 impl Totals {
-    /// Prints the closing line and turns the counts into an exit code.
+    /// Prints what failed and the closing line, and turns the counts into an exit code.
     pub fn code(self) -> ExitCode {
+        for failure in &self.failures {
+            println!("\n=== what failed\n{failure}");
+        }
         println!("\n{} passed, {} failed, {} skipped", self.passed, self.failed, self.ignored);
         ExitCode::from(u8::from(self.failed > 0))
     }
@@ -29,6 +38,7 @@ impl Totals {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
+        self.failures.extend(other.failures);
     }
 
     /// Adds what a closing line of the test harness says, if it is one.
@@ -42,6 +52,7 @@ impl Totals {
             passed: count(" passed"),
             failed: count(" failed"),
             ignored: count(" ignored"),
+            failures: Vec::new(),
         });
     }
 }
@@ -91,20 +102,55 @@ fn seeds(root: &Path) -> Result<Totals> {
         root,
         ["run", "--quiet", "--release", "--package", "raybolt-sim", "--", "--seeds", SEEDS],
     );
-    let passed = process::status(&mut command)?.success();
-    Ok(Totals { passed: passed.into(), failed: (!passed).into(), ignored: 0 })
+    let mut totals = counted(&mut command)?;
+    totals.passed = u64::from(totals.failed == 0);
+    Ok(totals)
 }
 
 /// Runs a test command and counts. One that ends badly without a failed test (it did not compile, a
 /// test aborted) counts as one failure.
 fn counted(command: &mut Command) -> Result<Totals> {
     let mut totals = Totals::default();
-    let status =
-        process::lines(command, |line| totals.see(line)).context("could not run the tests")?;
+    let mut tail = Tail::default();
+    let status = process::lines(command, |line| {
+        totals.see(line);
+        totals.failures.extend(tail.see(line));
+    })
+    .context("could not run the tests")?;
     if !status.success() && totals.failed == 0 {
         totals.failed = 1;
     }
+    if !status.success() && totals.failures.is_empty() {
+        totals.failures.push(tail.text());
+    }
     Ok(totals)
+}
+
+/// The last lines of the test program that runs.
+#[derive(Default)]
+struct Tail(VecDeque<String>);
+
+impl Tail {
+    /// Those lines, if this one says that the program failed. Cargo says so after each that did, also
+    /// after one that died without a word of its own.
+    fn see(&mut self, line: &str) -> Option<String> {
+        let is_new =
+            ["Running ", "Doc-tests "].iter().any(|word| line.trim_start().starts_with(word));
+        if is_new {
+            self.0.clear();
+        }
+        if self.0.len() == LINES_SHOWN {
+            self.0.pop_front();
+        }
+        self.0.push_back(line.to_owned());
+        let is_over =
+            line.starts_with("error: test failed") || line.starts_with("error: doctest failed");
+        is_over.then(|| self.text())
+    }
+
+    fn text(&mut self) -> String {
+        self.0.drain(..).collect::<Vec<_>>().join("\n")
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +164,20 @@ mod tests {
         totals
             .see("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
         totals.see("test a_test_with_100 passed ... ok");
-        assert_eq!(totals, Totals { passed: 15, failed: 2, ignored: 1 });
+        let failures = Vec::new();
+        assert_eq!(totals, Totals { passed: 15, failed: 2, ignored: 1, failures });
+    }
+
+    #[test]
+    fn what_a_failed_program_said_is_kept_and_what_others_said_is_not() {
+        let mut tail = Tail::default();
+        let mut said = |line| tail.see(line);
+        assert_eq!(said("     Running unittests src/lib.rs"), None);
+        assert_eq!(said("test fine ... ok"), None);
+        assert_eq!(said("     Running tests/other.rs"), None);
+        assert_eq!(said("test other ... FAILED"), None);
+        let kept = said("error: test failed, to rerun pass `--test other`").unwrap();
+        assert!(kept.starts_with("     Running tests/other.rs\ntest other"), "{kept}");
+        assert_eq!(said("test next ... ok"), None);
     }
 }
