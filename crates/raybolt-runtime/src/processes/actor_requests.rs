@@ -19,12 +19,13 @@ use crate::processes::code;
 use crate::processes::downstream::{pending, stored_args};
 use crate::processes::inlet::Inlet;
 use crate::processes::made::Making;
-use crate::processes::node::{Worker, Workers};
+use crate::processes::node::Workers;
 use crate::processes::parcel::{self, Piece};
 use crate::processes::raw::{Encoded, Raw, RawJob};
 use crate::processes::relay::Relay;
 use crate::processes::remote_actor::{Construct, Life, Settings};
 use crate::processes::remote_call::{Packed, RemoteCall};
+use crate::processes::worker::Worker;
 use crate::session::Session;
 
 impl Workers {

@@ -29,7 +29,8 @@ use crate::job::Job;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::keeper::{Order, quoted};
 use crate::processes::monitor::Running;
-use crate::processes::node::{Lent, Workers};
+use crate::processes::node::Workers;
+use crate::processes::worker::Lent;
 use crate::session::{Place, Session};
 
 /// How often a task is sent to a worker before each death costs it a retry, wherever it stood: workers that die

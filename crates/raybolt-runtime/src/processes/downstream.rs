@@ -18,11 +18,12 @@ use crate::processes::code;
 use crate::processes::judges::Judge;
 use crate::processes::lent::alias;
 use crate::processes::link::FRAME_MAX;
-use crate::processes::node::{Worker, Workers};
+use crate::processes::node::Workers;
 use crate::processes::parcel::{self, INLINE_MAX, Packed, Piece};
 use crate::processes::raw::{Encoded, Raw, RawJob};
 use crate::processes::relay::Relay;
 use crate::processes::shelf::{self, Spot};
+use crate::processes::worker::Worker;
 use crate::session::{Place, Session};
 use crate::slot::{Slot, Waiter};
 

@@ -19,7 +19,8 @@ use raybolt_wire::work::{self, ToWorker};
 
 use crate::object::AnyObject;
 use crate::processes::link::FRAME_MAX;
-use crate::processes::node::{Worker, Workers};
+use crate::processes::node::Workers;
+use crate::processes::worker::Worker;
 use crate::session::Session;
 
 /// A stream whose items come from another process.

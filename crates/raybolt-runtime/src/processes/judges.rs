@@ -31,8 +31,8 @@ use crate::options::RetryOn;
 use crate::panics;
 use crate::pool::Runnable;
 use crate::processes::link::FRAME_MAX;
-use crate::processes::node::Worker;
 use crate::processes::raw::RawJob;
+use crate::processes::worker::Worker;
 use crate::session::{Place, Session};
 
 /// Who judges the failures of a task; it is told when this is dropped, with the task.
@@ -97,7 +97,7 @@ impl Judges {
         self.lock().insert(object, open);
         worker.link.append(|out| out.extend_from_slice(&frame));
         worker.link.flush();
-        if worker.is_dead() {
+        if worker.is_lost() {
             self.judged(session, object, attempt, false); // Its death may have been settled before.
         }
     }

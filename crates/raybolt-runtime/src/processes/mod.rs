@@ -10,7 +10,8 @@
 //!  get: leads, and reads the links itself  <======================  answer
 //! ```
 //!
-//! - `node`: the driver's side: workers, what lies at each, answers, losses.
+//! - `node`: the driver's side. `worker`: what lies at each of them. `push`: the way there. `answers`: what
+//!   they say, and what follows.
 //! - `serve`: the worker's side.
 //! - `remote_actor`: the driver's side of an actor. `late`: arguments that wait for the store. `hosted`: the worker's.
 //! - `leader`: who reads the links. `link`, `poll`: sockets.
@@ -29,6 +30,7 @@
 //!   that are nothing else.
 
 pub(crate) mod actor_requests;
+mod answers;
 pub(crate) mod birth;
 pub(crate) mod blackbox;
 pub(crate) mod borrowed;
@@ -53,6 +55,7 @@ pub(crate) mod outlet;
 pub mod parcel;
 pub(crate) mod plain;
 pub(crate) mod poll;
+pub(crate) mod push;
 pub mod raw;
 mod refill;
 pub(crate) mod relay;
@@ -64,3 +67,4 @@ pub(crate) mod spawn;
 pub(crate) mod start;
 pub(crate) mod stops;
 pub(crate) mod upstream;
+pub(crate) mod worker;

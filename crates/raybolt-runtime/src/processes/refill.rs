@@ -6,7 +6,7 @@ use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
 
 use crate::hub::Hub;
-use crate::processes::node::Push;
+use crate::processes::push::Push;
 
 impl Hub {
     /// Something waits for a worker of this kind: says so if somebody has to start one, and who is to end

@@ -21,10 +21,11 @@ use crate::error::{Error, Kind, Result};
 use crate::object::{AnyObject, Object};
 use crate::processes::inlet::{Inlet, Item, Supplier};
 use crate::processes::link::FRAME_MAX;
-use crate::processes::node::{Worker, Workers};
+use crate::processes::node::Workers;
 use crate::processes::parcel;
 use crate::processes::raw::Raw;
 use crate::processes::serve::Serving;
+use crate::processes::worker::Worker;
 use crate::session::{Place, Session};
 
 /// The relays of a driver, by the id that the reader gave the stream.
@@ -126,7 +127,7 @@ impl Relay {
     /// Whoever reads, as long as the stream is wanted.
     fn reader(&self) -> Option<Arc<Worker>> {
         let is_wanted = self.stream.upgrade().is_some_and(|stream| !stream.is_ready());
-        self.reader.upgrade().filter(|reader| is_wanted && !reader.is_dead())
+        self.reader.upgrade().filter(|reader| is_wanted && !reader.is_lost())
     }
 
     fn pass_on(&self, session: &Arc<Session>, reader: &Worker, item: Item<'_>) -> Result<()> {

@@ -39,9 +39,10 @@ use crate::panics;
 use crate::processes::inlet::Inlet;
 use crate::processes::late::{Late, patiently};
 use crate::processes::link::FRAME_MAX;
-use crate::processes::node::{Worker, Workers};
+use crate::processes::node::Workers;
 use crate::processes::parcel;
 use crate::processes::remote_call::RemoteCall;
+use crate::processes::worker::Worker;
 use crate::session::{Place, Session};
 
 /// What makes the actor, again and again if need be.
