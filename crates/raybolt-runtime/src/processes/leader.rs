@@ -8,7 +8,8 @@
 //! # Protocol
 //! 1. A thread that would sleep until something arrives takes the lead, if it is free, and reads until
 //!    its own matter is done. Otherwise it follows: it sleeps until its matter is done or the lead is free.
-//! 2. Who leaves the lead wakes one follower, which takes it.
+//! 2. Who leaves the lead wakes one follower, which takes it. A follower whose own matter was done meanwhile needs it no
+//!    more: then it is as if it had led, and left.
 //! 3. If there is none, the lead is *vacant*. That costs nothing: most often the thread is back soon. The
 //!    standby looks each [`PERIOD`] while there is life; it takes a lead that was vacant for a whole
 //!    period, and gives it up as soon as somebody follows.
@@ -72,7 +73,15 @@ pub(crate) struct Lead<'a, S: Source>(&'a Leader<S>);
 impl<S: Source> Leader<S> {
     /// A lead that is vacant, and its standby.
     pub(crate) fn start(source: S, name: &str) -> std::io::Result<(Arc<Self>, JoinHandle<()>)> {
-        let leader = Arc::new(Leader {
+        let leader = Arc::new(Self::vacant(source));
+        let standing = leader.clone();
+        let thread =
+            std::thread::Builder::new().name(name.into()).spawn(move || standing.stand_by())?;
+        Ok((leader, thread))
+    }
+
+    fn vacant(source: S) -> Self {
+        Leader {
             source,
             taken: AtomicBool::new(false),
             turns: AtomicU64::new(0),
@@ -82,11 +91,7 @@ impl<S: Source> Leader<S> {
             waiting: AtomicUsize::new(0),
             followers: Mutex::default(),
             stopping: AtomicBool::new(false),
-        });
-        let standing = leader.clone();
-        let thread =
-            std::thread::Builder::new().name(name.into()).spawn(move || standing.stand_by())?;
-        Ok((leader, thread))
+        }
     }
 
     /// Takes part until `done`, or until `deadline`: leads, or follows. Whoever makes it done calls
@@ -118,7 +123,7 @@ impl<S: Source> Leader<S> {
         if enlisted {
             self.leave_the_list();
         }
-        self.pass_on(); // We may have been woken in order to lead.
+        self.pass_on(); // We may have been woken in order to lead, and nobody else was.
     }
 
     fn lead(&self, lead: &Lead<'_, S>, deadline: Option<Instant>, done: &impl Fn() -> bool) {
@@ -228,20 +233,28 @@ impl<S: Source> Leader<S> {
         self.lock().iter().any(|thread| thread.id() == me)
     }
 
-    /// Wakes a follower, if the lead is free.
+    /// Wakes a follower if the lead is free, or else the standby (LEAD-2).
     fn pass_on(&self) {
-        if self.waiting.load(Ordering::SeqCst) == 0 || self.taken.load(Ordering::SeqCst) {
-            return;
+        if self.taken.load(Ordering::SeqCst) {
+            return; // Who has it passes it on.
         }
-        let next = {
-            let mut followers = self.lock();
-            let next = followers.pop();
-            self.waiting.fetch_sub(usize::from(next.is_some()), Ordering::SeqCst);
-            next
-        };
-        if let Some(next) = next {
+        if self.waiting.load(Ordering::SeqCst) > 0
+            && let Some(next) = self.next_follower()
+        {
             next.unpark();
+        } else if self.is_asleep.load(Ordering::SeqCst)
+            && self.is_asleep.swap(false, Ordering::SeqCst)
+            && let Some(standby) = self.standby.get()
+        {
+            standby.unpark();
         }
+    }
+
+    fn next_follower(&self) -> Option<Thread> {
+        let mut followers = self.lock();
+        let next = followers.pop();
+        self.waiting.fetch_sub(usize::from(next.is_some()), Ordering::SeqCst);
+        next
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Thread>> {
@@ -306,24 +319,74 @@ impl<S: Source> Drop for Lead<'_, S> {
         let leader = self.0;
         leader.led_by.store(0, Ordering::SeqCst);
         leader.taken.store(false, Ordering::SeqCst);
-        if leader.waiting.load(Ordering::SeqCst) > 0 {
-            leader.pass_on();
-        } else if leader.is_asleep.swap(false, Ordering::SeqCst)
-            && let Some(standby) = leader.standby.get()
-        {
-            standby.unpark();
-        }
+        leader.pass_on();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// What is read here are turns of the test: each is told, and all but the last are waited for.
+    struct Turns {
+        next: Mutex<Receiver<()>>,
+        read: Mutex<Sender<()>>,
+    }
+
+    impl Source for Turns {
+        fn read(&self, _: Option<Duration>) {
+            let next = self.next.lock().expect("no thread panics with this lock");
+            if next.recv().is_ok() {
+                let read = self.read.lock().expect("no thread panics with this lock");
+                read.send(()).expect("the test listens");
+            }
+        }
+
+        fn interrupt(&self) {}
+    }
+
+    #[test]
+    fn the_lead_is_not_left_vacant_by_a_follower_who_was_woken_for_it_and_needs_it_no_more() {
+        let ((turn, next), (read, reads)) = (channel(), channel());
+        let turns = Turns { next: Mutex::new(next), read: Mutex::new(read) };
+        let leader = Arc::new(Leader::vacant(turns));
+        let is_done = Arc::new(AtomicBool::new(false));
+        let wait = || {
+            let (leader, is_done) = (leader.clone(), is_done.clone());
+            std::thread::spawn(move || leader.wait(None, || is_done.load(Ordering::SeqCst)))
+        };
+        let until = |is_so: &dyn Fn() -> bool| {
+            while !is_so() {
+                std::thread::yield_now();
+            }
+        };
+        let leads = wait();
+        until(&|| leader.taken.load(Ordering::SeqCst));
+        let follows = wait();
+        until(&|| leader.waiting.load(Ordering::SeqCst) == 1);
+        let standing = leader.clone();
+        let standby = std::thread::spawn(move || standing.stand_by());
+        until(&|| leader.is_asleep.load(Ordering::SeqCst)); // Since nothing happens.
+        // One and the same turn is what both have waited for.
+        is_done.store(true, Ordering::SeqCst);
+        turn.send(()).expect("somebody leads");
+        [leads, follows].into_iter().for_each(|thread| thread.join().expect("it ends"));
+        reads.recv_timeout(LONG).expect("the leader has read");
+        turn.send(()).expect("the source is there");
+        reads.recv_timeout(LONG).expect("somebody reads, though nobody waits");
+        leader.stop();
+        drop(turn);
+        standby.join().expect("it ends");
+    }
 
     #[test]
     fn who_is_nudged_often_in_one_burst_is_woken_once_and_after_it() {
-        let (told, hears) = std::sync::mpsc::channel();
-        let (turn, turns) = std::sync::mpsc::channel();
+        let (told, hears) = channel();
+        let (turn, turns) = channel();
         let sleeper = std::thread::spawn(move || {
             told.send(Party::me()).expect("the test listens");
             std::thread::park();
