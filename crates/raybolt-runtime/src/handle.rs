@@ -1,40 +1,36 @@
-//! Handles to actors: making one, calling it, ending it.
+//! Handles to actors: what can be done with one, and how it travels.
+//!
+//! A call goes one of three ways, depending on where the actor lives. All of them begin alike ([`prepare`]),
+//! and in the process that owns the call it comes into the actor's queue alike ([`submit`]).
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use raybolt_core::calls::owner::{ActorKey, ClassId, Submit, Target};
+use raybolt_core::calls::owner::{ActorKey, ObjectKey, Submit, Target, TaskKey};
 use raybolt_core::calls::queue::Call;
-use raybolt_core::calls::scheduler::{Demand, MEMORY, Within};
-use raybolt_wire::work::{Code, CreateActor};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use slotmap::Key;
 
-use crate::actor::{Actor, AnyActor, Create, Refused};
-use crate::args::{Arguments, Form};
+use crate::actor::{Actor, AnyActor, Refused};
+use crate::args::Arguments;
 use crate::call::watch_deadline;
 use crate::context;
-use crate::error::{Error, Kind, Result, TaskError};
-use crate::failures;
-use crate::group::{Membership, PlacementGroup};
-use crate::hub::Hub;
-use crate::job::{Ended, Failure, returned};
+pub use crate::creation::{ASYNC_CONCURRENCY, ActorClass, create, find};
+use crate::error::{Error, Kind, Result};
+use crate::job::Ended;
 use crate::method::{Method, MethodJob, TypedCall, call_name};
 use crate::object::AnyObject;
+pub use crate::options::ActorOptions;
 use crate::options::{CallOptions, TaskOptions};
 use crate::output::{Cells, Output};
-use crate::panics;
 use crate::processes::borrowed::Borrowed;
-use crate::processes::code;
-use crate::processes::hosted::{ActorShell, actor_shell};
-use crate::processes::made::Making;
 use crate::processes::parcel;
-use crate::processes::remote_actor::{Construct, Life, Remote, Settings, kind_of};
+use crate::processes::remote_actor::{Life, Remote, kind_of};
 use crate::processes::remote_call::{RemoteCall, SentCall};
-use crate::processes::upstream::Upstream;
 use crate::session::{self, Place, Session};
+pub use raybolt_core::calls::incarnations::FOREVER;
 
 /// A handle to an actor; clones name the same one. When the last one goes, the actor ends after the
 /// calls it has.
@@ -52,376 +48,6 @@ pub(crate) enum Home<A> {
     Worker(Arc<Life>),
     /// Where the driver of this process put it.
     Driver(Arc<Borrowed>),
-}
-
-/// An actor's class, as its macro declares it once.
-pub struct ActorClass {
-    /// The type's name.
-    pub name: &'static str,
-    /// Whether it has async methods: then many calls may run at once by default.
-    pub is_async: bool,
-    /// Its concurrency groups beside the default one: names and limits.
-    pub groups: &'static [(&'static str, usize)],
-}
-
-pub use raybolt_core::calls::incarnations::FOREVER;
-
-/// How many shared calls of an actor with async methods run at once by default.
-pub const ASYNC_CONCURRENCY: usize = 1_000;
-
-/// How an actor is to be made.
-#[derive(Clone, Default)]
-pub struct ActorOptions {
-    name: Option<Arc<str>>,
-    get_if_exists: bool,
-    detached: bool,
-    demand: Demand,
-    group: Option<Membership>,
-    max_concurrency: Option<usize>,
-    max_pending_calls: Option<usize>,
-    max_restarts: u32,
-    max_task_retries: u32,
-    error: Option<Error>,
-}
-
-impl ActorOptions {
-    /// CPUs that the actor holds as long as it lives; none by default.
-    pub fn num_cpus(self, count: f64) -> Self {
-        self.resource(raybolt_core::calls::scheduler::CPU, count)
-    }
-
-    /// GPUs that the actor holds as long as it lives; none by default.
-    pub fn num_gpus(self, count: f64) -> Self {
-        self.resource(raybolt_core::calls::scheduler::GPU, count)
-    }
-
-    /// Any other resource that the actor holds as long as it lives.
-    pub fn resource(mut self, name: &str, amount: f64) -> Self {
-        if let Err(error) = self.demand.set(name, amount) {
-            self.error = Some(Error::new(Kind::Invalid(error.to_string())));
-        }
-        self
-    }
-
-    /// Bytes of memory that the actor holds as long as it lives; none by default. They are counted, not
-    /// enforced.
-    pub fn memory(self, bytes: usize) -> Self {
-        self.resource(MEMORY, bytes as f64)
-    }
-
-    /// Lives on what a placement group has set aside: in one bundle, which count from 0, or in any.
-    pub fn placement_group(mut self, group: &PlacementGroup, bundle: Option<usize>) -> Self {
-        self.group = Some(Membership::new(group, bundle));
-        self
-    }
-
-    /// A name under which others find the actor.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Takes the actor of this name, if there is one, instead of making it.
-    pub fn get_if_exists(mut self) -> Self {
-        self.get_if_exists = true;
-        self
-    }
-
-    /// The actor lives on without handles, until it is killed or the session ends. It needs a name.
-    pub fn detached(mut self) -> Self {
-        self.detached = true;
-        self
-    }
-
-    /// How many `&self` calls may run at once: by default 1, or 1,000 with async methods.
-    pub fn max_concurrency(mut self, calls: usize) -> Self {
-        self.max_concurrency = Some(calls);
-        self
-    }
-
-    /// How many calls may wait; a call beyond that fails at once. No bound by default.
-    pub fn max_pending_calls(mut self, calls: usize) -> Self {
-        self.max_pending_calls = Some(calls);
-        self
-    }
-
-    /// How often the actor begins anew when its worker process dies: with a new state, from its
-    /// constructor. Never by default; [`FOREVER`] for as often as it takes.
-    pub fn max_restarts(mut self, restarts: u32) -> Self {
-        self.max_restarts = restarts;
-        self
-    }
-
-    /// How often a call that was lost with the actor's worker process is made again, once the actor has
-    /// begun anew. Never by default: it may have run, in part or whole. [`FOREVER`] for as often as it
-    /// takes.
-    pub fn max_task_retries(mut self, retries: u32) -> Self {
-        self.max_task_retries = retries;
-        self
-    }
-
-    fn check(&self) -> Result<()> {
-        let invalid = |message: &str| Err(Error::new(Kind::Invalid(message.into())));
-        if let Some(error) = &self.error {
-            return Err(error.clone());
-        }
-        match self {
-            Self { name: None, get_if_exists: true, .. } => {
-                invalid("`get_if_exists` needs the `name` of the actor")
-            }
-            Self { name: None, detached: true, .. } => {
-                invalid("a `detached` actor needs a `name`, or nobody could find it")
-            }
-            Self { max_concurrency: Some(0), .. } => {
-                invalid("`max_concurrency` must be at least 1")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Makes an actor. What is wrong with it is found by its first call.
-pub fn create<A: Send + Sync + 'static, X: Arguments>(
-    class: &'static ActorClass,
-    options: ActorOptions,
-    args: X,
-    new: fn(X::Held) -> std::result::Result<A, Failure>,
-) -> ActorHandle<A>
-where
-    X::Held: Send,
-{
-    let made = options.check().and_then(|()| {
-        session::with(|session| match options.name.clone() {
-            None => make(session, class, &options, args, new),
-            // The driver keeps the names.
-            Some(_) if matches!(session.place, Place::Driver(_)) => {
-                make(session, class, &options, args, new)
-            }
-            Some(name) => {
-                let (exists, detached) = (options.get_if_exists, options.detached);
-                session.names.claim(&name, class.name, exists, detached, || {
-                    make(session, class, &options, args, new).unwrap_or_else(ActorHandle::failed)
-                })
-            }
-        })?
-    });
-    made.unwrap_or_else(ActorHandle::failed)
-}
-
-/// Finds an actor by its name.
-///
-/// # Errors
-/// When no actor has it, or one of another class.
-pub fn find<A: Send + Sync + 'static>(
-    class: &'static ActorClass,
-    name: &str,
-) -> Result<ActorHandle<A>> {
-    session::with(|session| match &session.place {
-        Place::Driver(upstream) => upstream.find_actor(session, name, class.name, kind_of::<A>()),
-        Place::Here | Place::Workers(_) => session.names.find(name, class.name),
-    })?
-}
-
-fn make<A: Send + Sync + 'static, X: Arguments>(
-    session: &Arc<Session>,
-    class: &'static ActorClass,
-    options: &ActorOptions,
-    args: X,
-    new: fn(X::Held) -> std::result::Result<A, Failure>,
-) -> Result<ActorHandle<A>>
-where
-    X::Held: Send,
-{
-    let default = if class.is_async { ASYNC_CONCURRENCY } else { 1 };
-    let first = options.max_concurrency.unwrap_or(default);
-    let limits: Vec<usize> =
-        std::iter::once(first).chain(class.groups.iter().map(|(_, limit)| *limit)).collect();
-    let (_, copies) = args.check().map_err(|error| {
-        Error::new(Kind::Encode { task: class.name.into(), because: error.to_string() })
-    })?;
-    let name: Arc<str> = options.name.clone().unwrap_or_else(|| class.name.into());
-    let class_name = class.name;
-    let construct = Constructor { class, args, new };
-    let settings = || Settings {
-        kind: kind_of::<A>(),
-        class: class.name.to_owned(),
-        limits: limits.clone(),
-        pending_max: options.max_pending_calls.unwrap_or(usize::MAX),
-        restarts: options.max_restarts,
-        call_retries: options.max_task_retries,
-    };
-    match &session.place {
-        Place::Workers(_) => {
-            let making = Making {
-                name: name.clone(),
-                settings: settings(),
-                demand: options.demand.clone(),
-                group: options.group.clone(),
-                needs: construct.args.needs(session.epoch)?,
-                construct: Box::new(construct),
-                copies: copies as u64,
-            };
-            return Ok(ActorHandle::of(Home::Worker(making.make(session)?)));
-        }
-        Place::Driver(upstream) => {
-            return ask(upstream, session, options, settings(), &construct);
-        }
-        Place::Here => {}
-    }
-    let Constructor { args, .. } = construct;
-    let create: Create<A> = Box::new(move || {
-        // An object among the arguments is waited for here, on the actor's own time.
-        args.wait().map_err(|error| argument_failed(class_name, &error))?;
-        let held = args.hold();
-        let made = panics::catch(class_name, 0, || new(held))?;
-        made.map_err(|failure| returned(class_name, 0, &failure))
-    });
-    let mut create = Some(create);
-    let pending_max = options.max_pending_calls.unwrap_or(usize::MAX);
-    let mut actor = None;
-    let made = session
-        .act(|hub| {
-            if hub.ended {
-                let what = format!("actor `{name}`");
-                return Err(Error::new(Kind::SessionEnded { what }));
-            }
-            let lease_class = lease_class(session, hub, class_name, &name, options)?;
-            hub.copies += copies as u64;
-            let key: ActorKey = hub.actors.insert_with_key(|key| {
-                let made = Arc::new(Actor::new(
-                    session.clone(),
-                    key,
-                    name.clone(),
-                    &limits,
-                    pending_max,
-                    create.take().expect("an actor is made once"),
-                ));
-                let erased: Arc<dyn AnyActor> = made.clone();
-                actor = Some(made);
-                Arc::downgrade(&erased)
-            });
-            if let Some(member) = &options.group {
-                hub.groups.enlist_actor(member.key(), hub.actors[key].clone());
-            }
-            if let Some(lease_class) = lease_class {
-                let made = hub.actor(key).expect("it was made a line ago");
-                hub.place(lease_class, made);
-            }
-            Ok(lease_class.is_some())
-        })
-        .map(|placed_later| {
-            let actor = actor.expect("it was made in the hub");
-            if !placed_later {
-                actor.start();
-            }
-            ActorHandle::of(Home::Here(actor))
-        });
-    if let Err(error) = &made {
-        failures::record_error(error);
-    }
-    drop(create); // SESS-1: one that was refused holds arguments, which go without the hub's lock.
-    made
-}
-
-/// The class of the lease that an actor needs, if it needs one.
-fn lease_class(
-    session: &Session,
-    hub: &mut Hub,
-    class: &str,
-    name: &str,
-    options: &ActorOptions,
-) -> Result<Option<ClassId>> {
-    let member = options.group.as_ref();
-    let within = member.map_or(Ok(Within::Node), |member| member.within(session.epoch))?;
-    if options.demand.is_empty() && member.is_none() {
-        return Ok(None);
-    }
-    let lease_class = hub.class(&format!("actor {class}"), &options.demand, within);
-    lease_class.map(Some).map_err(|refused| Error::refused(name, &refused, member))
-}
-
-/// Asks the driver to make an actor.
-fn ask<A: Send + Sync + 'static, X: Arguments>(
-    upstream: &Upstream,
-    session: &Arc<Session>,
-    options: &ActorOptions,
-    settings: Settings,
-    construct: &Constructor<A, X>,
-) -> Result<ActorHandle<A>>
-where
-    X::Held: Send,
-{
-    let class = construct.class.name;
-    let mut body = Vec::new();
-    let (packed, parcel::Packed { refs, guards }) =
-        parcel::packing(|| construct.args.pack(class, Form::References, &mut body));
-    packed?;
-    let demand = options.demand.iter();
-    let create = CreateActor {
-        code: construct.code()?,
-        class: settings.class,
-        kind: settings.kind,
-        name: options.name.as_deref().map(str::to_owned),
-        exists: options.get_if_exists,
-        detached: options.detached,
-        demand: demand.map(|(name, units)| (name.to_owned(), units)).collect(),
-        limits: settings.limits.iter().map(|limit| *limit as u64).collect(),
-        pending_max: settings.pending_max as u64,
-        restarts: settings.restarts,
-        call_retries: settings.call_retries,
-        refs: refs.iter().map(|object| object.id()).collect(),
-        answer: 0,
-        group: options.group.as_ref().map(Membership::to_wire),
-    };
-    let made = upstream.create_actor(session, create, &body);
-    drop(guards);
-    made
-}
-
-/// A class's constructor, and what it is called with.
-struct Constructor<A, X: Arguments> {
-    class: &'static ActorClass,
-    args: X,
-    new: fn(X::Held) -> std::result::Result<A, Failure>,
-}
-
-impl<A: Send + Sync + 'static, X: Arguments> Construct for Constructor<A, X>
-where
-    X::Held: Send,
-{
-    fn code(&self) -> Result<Code> {
-        let name = self.class.name;
-        let foreign = |foreign: code::Foreign| {
-            Error::new(Kind::Invalid(format!("actor `{name}` cannot live in a worker: {foreign}")))
-        };
-        let shell: ActorShell = actor_shell::<A, X>;
-        Ok(Code {
-            shell: code::offset_of(shell as *const () as usize).map_err(foreign)?,
-            body: code::offset_of(self.new as *const () as usize).map_err(foreign)?,
-            declared: code::offset_of_static(self.class).map_err(foreign)?,
-        })
-    }
-
-    fn pack(&self, out: &mut Vec<u8>) -> Result<()> {
-        self.args.pack(self.class.name, Form::Values, out)
-    }
-
-    fn argument_error(&self) -> Option<Error> {
-        let error = self.args.error()?;
-        Some(Error::new(Kind::Task(*argument_failed(self.class.name, &error))))
-    }
-}
-
-fn argument_failed(class: &str, error: &Error) -> Box<TaskError> {
-    let error = error.task_error().cloned().unwrap_or_else(|| TaskError {
-        task: class.into(),
-        attempt: 0,
-        message: format!("an argument of the constructor failed: {error}"),
-        causes: Vec::new(),
-        location: None,
-        backtrace: None,
-    });
-    Box::new(error)
 }
 
 impl<A: Send + Sync + 'static> ActorHandle<A> {
@@ -490,7 +116,7 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
         ActorHandle(Arc::new(Inner(Err(error))))
     }
 
-    fn of(home: Home<A>) -> Self {
+    pub(crate) fn of(home: Home<A>) -> Self {
         ActorHandle(Arc::new(Inner(Ok(home))))
     }
 
@@ -516,8 +142,23 @@ impl<A: Send + Sync + 'static> ActorHandle<A> {
     }
 }
 
-/// What is the same for all calls, wherever the actor lives: how many values are copied.
-fn prepare<X: Arguments>(name: &str, options: &mut TaskOptions, args: &X) -> Result<usize> {
+/// A call that was checked, and nobody knows of yet: what is the same wherever the actor lives.
+struct Prepared<O: Output> {
+    /// How many values are copied.
+    copies: u64,
+    /// Objects among the arguments.
+    needs: Box<[ObjectKey]>,
+    cells: O::Cells,
+    refs: O::Refs,
+}
+
+#[inline]
+fn prepare<X: Arguments, O: Output>(
+    session: &Session,
+    name: &str,
+    options: &mut TaskOptions,
+    args: &X,
+) -> Result<Prepared<O>> {
     if let Some(error) = options.settings().and_then(|set| set.error.clone()) {
         return Err(error);
     }
@@ -529,7 +170,65 @@ fn prepare<X: Arguments>(name: &str, options: &mut TaskOptions, args: &X) -> Res
     if inherited.is_some() || options.settings().is_some() {
         options.fix_deadline(Instant::now(), inherited);
     }
-    Ok(copies)
+    let needs = args.needs(session.epoch)?.into_boxed_slice();
+    let (cells, refs) = O::pending(session.epoch);
+    cells.configure(options);
+    Ok(Prepared { copies: copies as u64, needs, cells, refs })
+}
+
+/// Has the owner take a call, and its actor's queue: `enqueue` is told whether the arguments are there.
+#[inline]
+fn submit<R>(
+    session: &Arc<Session>,
+    actor: ActorKey,
+    cells: &impl Cells,
+    needs: Box<[ObjectKey]>,
+    copies: u64,
+    mut enqueue: impl FnMut(TaskKey, bool) -> R,
+) -> (TaskKey, R) {
+    let (task, queued) = session.act(|hub| {
+        hub.copies += copies;
+        let (target, returns) = (Target::Actor(actor), cells.expect(&mut hub.owner));
+        let (task, waits) =
+            hub.owner.submit(Submit { target, job: None, needs, returns, retries: 0 });
+        // A call that waits must be in its actor's queue before anyone can say that it is ready.
+        (task, waits.then(|| enqueue(task, false)))
+    });
+    (task, queued.unwrap_or_else(|| enqueue(task, true)))
+}
+
+fn try_call<A, X, O>(
+    actor: &Arc<Actor<A>>,
+    method: Method<A, X::Held, O>,
+    mut options: TaskOptions,
+    args: X,
+) -> Result<O::Refs>
+where
+    A: Send + Sync + 'static,
+    X: Arguments,
+    X::Held: Send,
+    O: Output,
+{
+    let Method { name, group, body } = method;
+    let session = &actor.session;
+    let Prepared { copies, needs, cells, refs } =
+        prepare::<X, O>(session, name, &mut options, &args)?;
+    let place = cells.clone();
+    let call = Box::new(TypedCall { name, body, args, cells, options: options.clone() });
+    let mut job: Option<Box<dyn MethodJob<A>>> = Some(call);
+    let caller = context::caller();
+    let (task, queued) = submit(session, actor.key, &place, needs, copies, |task, ready| {
+        let job = job.take().expect("a call is queued once");
+        actor.submitted(caller, Call { task, group, mode: body.mode(), job }, ready)
+    });
+    if let Err(Refused { call, error }) = queued {
+        call.job.fail(Some(error));
+        session.conclude(task, 0, Ended::Failed);
+    }
+    if options.until().is_some() {
+        watch_deadline(session, call_name(name, &options).to_owned(), &options, &place);
+    }
+    Ok(refs)
 }
 
 fn try_call_remote<A, X, O>(
@@ -545,32 +244,20 @@ where
     O: Output,
 {
     let (session, name) = (&actor.session, method.name);
-    let copies = prepare(method.name, &mut options, &args)?;
-    let (cells, refs) = O::pending(session.epoch);
-    cells.configure(&options);
-    let needs = args.needs(session.epoch)?.into_boxed_slice();
+    let Prepared { copies, needs, cells, refs } =
+        prepare::<X, O>(session, name, &mut options, &args)?;
     let place = cells.clone();
     let call = Arc::new(SentCall::new(method, args, cells, options.clone())?);
-    let mut is_packed = false;
-    if needs.is_empty() {
+    let is_packed = needs.is_empty();
+    if is_packed {
         call.pack()?;
-        is_packed = true;
     }
     let caller = context::caller();
-    let (task, queued) = session.act(|hub| {
-        hub.copies += copies as u64;
-        let returns = place.expect(&mut hub.owner);
-        let target = Target::Actor(actor.key);
-        let (task, waits) =
-            hub.owner.submit(Submit { target, job: None, needs, returns, retries: 0 });
-        // A call that waits must be in its actor's queue before anyone can say that it is ready.
-        (task, waits.then(|| actor.submitted(caller, task, call.clone(), false)))
-    });
-    let queued = queued.unwrap_or_else(|| {
-        if !is_packed {
+    let (task, queued) = submit(session, actor.key, &place, needs, copies, |task, ready| {
+        if ready && !is_packed {
             call.pack()?;
         }
-        actor.submitted(caller, task, call.clone(), true)
+        actor.submitted(caller, task, call.clone(), ready)
     });
     if let Err(error) = queued {
         call.fail(Some(error));
@@ -597,56 +284,10 @@ where
     let Place::Driver(upstream) = &actor.session.place else {
         unreachable!("only workers borrow actors")
     };
-    prepare(method.name, &mut options, &args)?;
-    args.needs(actor.session.epoch)?;
-    let (cells, refs) = O::pending(actor.session.epoch);
-    cells.configure(&options);
+    // The driver counts what is copied, and knows what is needed.
+    let Prepared { cells, refs, .. } =
+        prepare::<X, O>(&actor.session, method.name, &mut options, &args)?;
     upstream.call_actor(actor, method, &options, &args, &cells)?;
-    Ok(refs)
-}
-
-fn try_call<A, X, O>(
-    actor: &Arc<Actor<A>>,
-    method: Method<A, X::Held, O>,
-    mut options: TaskOptions,
-    args: X,
-) -> Result<O::Refs>
-where
-    A: Send + Sync + 'static,
-    X: Arguments,
-    X::Held: Send,
-    O: Output,
-{
-    let Method { name, group, body } = method;
-    let session = &actor.session;
-    let copies = prepare(name, &mut options, &args)?;
-    let (cells, refs) = O::pending(session.epoch);
-    cells.configure(&options);
-    let needs = args.needs(session.epoch)?.into_boxed_slice();
-    let place = cells.clone();
-    let call = Box::new(TypedCall { name, body, args, cells, options: options.clone() });
-    let mut job: Option<Box<dyn MethodJob<A>>> = Some(call);
-    let caller = context::caller();
-    let mut enqueue = |task, ready| {
-        let job = job.take().expect("a call is queued once");
-        actor.submitted(caller, Call { task, group, mode: body.mode(), job }, ready)
-    };
-    let (task, queued) = session.act(|hub| {
-        hub.copies += copies as u64;
-        let returns = place.expect(&mut hub.owner);
-        let target = Target::Actor(actor.key);
-        let (task, waits) =
-            hub.owner.submit(Submit { target, job: None, needs, returns, retries: 0 });
-        // A call that waits must be in its actor's queue before anyone can say that it is ready.
-        (task, waits.then(|| enqueue(task, false)))
-    });
-    if let Err(Refused { call, error }) = queued.unwrap_or_else(|| enqueue(task, true)) {
-        call.job.fail(Some(error));
-        session.conclude(task, 0, Ended::Failed);
-    }
-    if options.until().is_some() {
-        watch_deadline(session, call_name(name, &options).to_owned(), &options, &place);
-    }
     Ok(refs)
 }
 

@@ -13,6 +13,7 @@ mod awaited;
 pub mod call;
 mod clock;
 mod context;
+mod creation;
 mod desk;
 pub mod error;
 pub mod failures;

@@ -1,11 +1,11 @@
-//! How a task is to be run.
+//! How tasks, calls of actors and actors are to be run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::scheduler::{CPU, Demand, GPU, MEMORY};
 
-use crate::error::{Error, Kind, TaskError};
+use crate::error::{Error, Kind, Result, TaskError};
 use crate::group::{Membership, PlacementGroup};
 
 /// Whether a failure is worth another attempt.
@@ -177,6 +177,118 @@ impl CallOptions {
 
     pub(crate) fn into_inner(self) -> TaskOptions {
         self.0
+    }
+}
+
+/// How an actor is to be made.
+#[derive(Clone, Default)]
+pub struct ActorOptions {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) get_if_exists: bool,
+    pub(crate) detached: bool,
+    pub(crate) demand: Demand,
+    pub(crate) group: Option<Membership>,
+    pub(crate) max_concurrency: Option<usize>,
+    pub(crate) max_pending_calls: Option<usize>,
+    pub(crate) max_restarts: u32,
+    pub(crate) max_task_retries: u32,
+    error: Option<Error>,
+}
+
+impl ActorOptions {
+    /// CPUs that the actor holds as long as it lives; none by default.
+    pub fn num_cpus(self, count: f64) -> Self {
+        self.resource(CPU, count)
+    }
+
+    /// GPUs that the actor holds as long as it lives; none by default.
+    pub fn num_gpus(self, count: f64) -> Self {
+        self.resource(GPU, count)
+    }
+
+    /// Any other resource that the actor holds as long as it lives.
+    pub fn resource(mut self, name: &str, amount: f64) -> Self {
+        if let Err(error) = self.demand.set(name, amount) {
+            self.error = Some(Error::new(Kind::Invalid(error.to_string())));
+        }
+        self
+    }
+
+    /// Bytes of memory that the actor holds as long as it lives; none by default. They are counted, not
+    /// enforced.
+    pub fn memory(self, bytes: usize) -> Self {
+        self.resource(MEMORY, bytes as f64)
+    }
+
+    /// Lives on what a placement group has set aside: in one bundle, which count from 0, or in any.
+    pub fn placement_group(mut self, group: &PlacementGroup, bundle: Option<usize>) -> Self {
+        self.group = Some(Membership::new(group, bundle));
+        self
+    }
+
+    /// A name under which others find the actor.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Takes the actor of this name, if there is one, instead of making it.
+    pub fn get_if_exists(mut self) -> Self {
+        self.get_if_exists = true;
+        self
+    }
+
+    /// The actor lives on without handles, until it is killed or the session ends. It needs a name.
+    pub fn detached(mut self) -> Self {
+        self.detached = true;
+        self
+    }
+
+    /// How many `&self` calls may run at once: by default 1, or 1,000 with async methods.
+    pub fn max_concurrency(mut self, calls: usize) -> Self {
+        self.max_concurrency = Some(calls);
+        self
+    }
+
+    /// How many calls may wait; a call beyond that fails at once. No bound by default.
+    pub fn max_pending_calls(mut self, calls: usize) -> Self {
+        self.max_pending_calls = Some(calls);
+        self
+    }
+
+    /// How often the actor begins anew when its worker process dies: with a new state, from its
+    /// constructor. Never by default; [`FOREVER`](crate::handle::FOREVER) for as often as it takes.
+    pub fn max_restarts(mut self, restarts: u32) -> Self {
+        self.max_restarts = restarts;
+        self
+    }
+
+    /// How often a call that was lost with the actor's worker process is made again, once the actor has
+    /// begun anew. Never by default: it may have run, in part or whole. [`FOREVER`](crate::handle::FOREVER)
+    /// for as often as it takes.
+    pub fn max_task_retries(mut self, retries: u32) -> Self {
+        self.max_task_retries = retries;
+        self
+    }
+
+    /// Whether they make sense together.
+    pub(crate) fn check(&self) -> Result<()> {
+        let invalid = |message: &str| Err(Error::new(Kind::Invalid(message.into())));
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        match self {
+            Self { name: None, get_if_exists: true, .. } => {
+                invalid("`get_if_exists` needs the `name` of the actor")
+            }
+            Self { name: None, detached: true, .. } => {
+                invalid("a `detached` actor needs a `name`, or nobody could find it")
+            }
+            Self { max_concurrency: Some(0), .. } => {
+                invalid("`max_concurrency` must be at least 1")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use raybolt_core::calls::owner::{ActorKey, ObjectKey, Returns, Submit, Target};
-use raybolt_core::calls::scheduler::{Demand, Within};
+use raybolt_core::calls::scheduler::Demand;
 
 use crate::actor::AnyActor;
+use crate::creation::lease_class;
 use crate::error::{Error, Kind, Result};
 use crate::failures;
 use crate::group::Membership;
@@ -37,14 +38,8 @@ impl Making {
                 let what = format!("actor `{name}`");
                 return Err(Error::new(Kind::SessionEnded { what }));
             }
-            let member = group.as_ref();
-            let within = member.map_or(Ok(Within::Node), |member| member.within(session.epoch))?;
-            let lease_class = if demand.is_empty() && member.is_none() {
-                None
-            } else {
-                let class = hub.class(&format!("actor {}", settings.class), demand, within);
-                Some(class.map_err(|refused| Error::refused(name, &refused, member))?)
-            };
+            let (class, member) = (&settings.class, group.as_ref());
+            let lease_class = lease_class(session, hub, class, name, demand, member)?;
             let making = making.take().expect("it is there until it is made");
             let Making { name, settings, group, construct, needs, copies, .. } = making;
             hub.copies += copies;
