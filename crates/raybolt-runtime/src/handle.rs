@@ -1,7 +1,7 @@
 //! Handles to actors: what can be done with one, and how it travels.
 //!
-//! A call goes one of three ways, depending on where the actor lives. All of them begin alike ([`prepare`]),
-//! and in the process that owns the call it comes into the actor's queue alike ([`submit`]).
+//! A call goes one of three ways, depending on where the actor lives. All of them begin alike (`prepare`),
+//! and in the process that owns the call it comes into the actor's queue alike (`submit`).
 
 use std::fmt;
 use std::sync::Arc;

@@ -13,7 +13,7 @@
 //! - `node`: the driver's side. `worker`: what lies at each of them. `push`: the way there. `answers`: what
 //!   they say, and what follows.
 //! - `serve`: the worker's side.
-//! - `remote_actor`: the driver's side of an actor. `late`: arguments that wait for the store. `hosted`: the worker's.
+//! - `remote_actor`: the driver's side of an actor. `hosted`: the worker's.
 //! - `leader`: who reads the links. `link`, `poll`: sockets.
 //! - `upstream`: how code in a worker calls others. `downstream`: what the driver does
 //!   for it. `raw`: what it keeps without knowing its type. `lent`: objects
@@ -42,7 +42,6 @@ pub(crate) mod hosted;
 pub mod inlet;
 pub(crate) mod judges;
 pub(crate) mod keeper;
-pub(crate) mod late;
 pub(crate) mod layout;
 pub(crate) mod leader;
 pub(crate) mod lent;

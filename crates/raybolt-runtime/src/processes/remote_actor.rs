@@ -15,32 +15,34 @@
 //! - **REMOTE-2 (lock order).** Hub, then an actor, then a link. Nothing else is locked meanwhile.
 //! - **REMOTE-3 (no reader waits).** Arguments are packed where they become ready, often on the thread that
 //!   reads the links; those that have to wait for the store are packed by a thread of the pool.
+//!
+//! `placing` is step 1, `packing` and `sending` are step 2, `life` is what tells of the last handle. The rest is
+//! here: how an actor's state changes, and what others ask of it.
 
-use std::any::Any;
+mod life;
+mod packing;
+mod placing;
+mod sending;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
-use raybolt_core::calls::incarnations::{Cancelled, Incarnation, Incarnations, Outgoing, Refusal};
-use raybolt_core::calls::kinds::{self, WorkerKind};
-use raybolt_core::calls::owner::{ActorKey, ObjectKey, TaskKey};
+use raybolt_core::calls::incarnations::{Cancelled, Incarnation, Incarnations, Refusal};
+use raybolt_core::calls::owner::{ActorKey, TaskKey};
 use raybolt_core::calls::queue::{CallerId, Place as QueuePlace};
 use raybolt_core::calls::scheduler::LeaseKey;
-use raybolt_wire::work::{self, Call, Code, Host, NotAppended, ToWorker};
+use raybolt_wire::work::{Code, ToWorker};
 use slotmap::Key;
 
 use crate::actor::{ActorState, ActorView, AnyActor, CallView, RunningCall};
-use crate::awaited::on_behalf_of;
 use crate::clock::coarse_ms;
 use crate::error::{Error, Kind, Result};
 use crate::job::Ended;
-use crate::object::{AnyObject, Hold};
 use crate::panics;
 use crate::processes::inlet::Inlet;
-use crate::processes::late::{Late, patiently};
-use crate::processes::link::FRAME_MAX;
 use crate::processes::node::Workers;
-use crate::processes::parcel;
+pub(crate) use crate::processes::remote_actor::life::Life;
+use crate::processes::remote_actor::sending::append;
 use crate::processes::remote_call::RemoteCall;
 use crate::processes::worker::Worker;
 use crate::session::{Place, Session};
@@ -76,13 +78,6 @@ pub(crate) struct Settings {
     pub(crate) restarts: u32,
     /// How often a call is sent again that was lost with a worker.
     pub(crate) call_retries: u32,
-}
-
-/// All handles of this process, and what holds the actor for others; when it goes, so does the actor.
-/// It is an object, whose references are the handles: other processes borrow it like any other.
-pub(crate) struct Life {
-    pub(crate) remote: Arc<Remote>,
-    hold: Hold,
 }
 
 struct Core {
@@ -191,141 +186,8 @@ impl Remote {
         Ok(())
     }
 
-    /// A call was made whose arguments are there. They are packed without keeping this thread.
-    pub(crate) fn submitted_unpacked(
-        self: &Arc<Self>,
-        caller: CallerId,
-        task: TaskKey,
-        call: Arc<dyn RemoteCall>,
-    ) -> Result<()> {
-        match patiently(false, || call.pack()) {
-            Ok(()) => self.submitted(caller, task, call, true),
-            Err(error) if matches!(error.kind(), Kind::WouldWait) => {
-                self.submitted(caller, task, call.clone(), false)?;
-                self.lock().unready.remove(&task); // Nobody else makes it ready.
-                let late = Late { actor: self.clone(), call: Some((task, call)) };
-                self.session.pool.schedule(Arc::new(late));
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     pub(crate) fn is_alive(&self) -> bool {
         self.lock().calls.is_alive()
-    }
-
-    /// Gives the actor a place, if it may have one.
-    pub(crate) fn settle_down(self: &Arc<Self>) {
-        {
-            let mut core = self.lock();
-            let waits = core.constructor.is_some() || core.awaits_lease;
-            if waits || core.is_moving || !core.calls.is_placing() {
-                return;
-            }
-            core.is_moving = true;
-        }
-        self.pack_up(false);
-    }
-
-    /// Packs the constructor's arguments, and finds a place for the actor.
-    pub(super) fn pack_up(self: &Arc<Self>, may_wait: bool) {
-        let mut args = Vec::new();
-        let (packed, needs) = parcel::packing(|| {
-            let pack = || patiently(may_wait, || self.construct.pack(&mut args));
-            panics::catch(&self.name, 0, pack)
-                .map_err(|panicked| Error::new(Kind::Task(*panicked)))?
-        });
-        let code = match packed.and_then(|()| self.construct.code()) {
-            Ok(code) => code,
-            Err(error) if matches!(error.kind(), Kind::WouldWait) => {
-                let late = Late { actor: self.clone(), call: None };
-                return self.session.pool.schedule(Arc::new(late));
-            }
-            Err(error) => return self.die(&format!("its constructor failed: {error}")),
-        };
-        loop {
-            let (place, wanted) = self.session.act(|hub| {
-                let mut core = self.lock();
-                let of_lease = |lease| kinds::of_lease(&hub.scheduler, lease);
-                let kind = core.lease.map_or(WorkerKind::Shared, of_lease);
-                let place = hub.fleet.place_actor_in(kind.clone(), self.key);
-                if place.is_none() {
-                    core.is_moving = false; // Whoever brings a worker calls again.
-                    return (None, hub.want(kind));
-                }
-                (place, None)
-            });
-            self.workers().start(wanted);
-            let Some(process) = place else { return self.workers().fail_waiting(&self.session) };
-            let worker = self.workers().worker(process);
-            if worker.is_some_and(|worker| self.move_in(&worker, code, &args, &needs)) {
-                return;
-            }
-            std::thread::yield_now(); // Lost meanwhile: the fleet knows in a moment.
-        }
-    }
-
-    /// Begins the actor at a worker; says false if that one is lost.
-    fn move_in(
-        self: &Arc<Self>,
-        worker: &Arc<Worker>,
-        code: Code,
-        args: &[u8],
-        needs: &parcel::Packed,
-    ) -> bool {
-        if !worker.take_actor(self) {
-            return false;
-        }
-        let mut core = self.lock();
-        core.is_moving = false;
-        let Some(incarnation) = core.calls.placed() else {
-            drop(core); // Killed meanwhile, and buried.
-            worker.forget_actor(self.key);
-            self.session.act(|hub| hub.fleet.actor_ended(self.key));
-            return true;
-        };
-        let host = ToWorker::Host(Host {
-            actor: self.id(),
-            incarnation: incarnation.0,
-            code,
-            name: self.name.to_string(),
-            limits: self.settings.limits.iter().map(|limit| *limit as u64).collect(),
-            pending_max: self.settings.pending_max as u64,
-            lease: core.lease.map(|lease| lease.data().as_ffi()),
-        });
-        let mut frame = Vec::new();
-        match append(&mut frame, &host, args) {
-            Ok(()) => {
-                needs.announce(0, &mut frame);
-                core.worker = Some(worker.clone());
-                core.is_sending = true; // REMOTE-1: calls go behind it.
-                drop(core);
-                self.lend(needs.clone(), worker);
-                worker.link.append(|out| out.extend_from_slice(&frame));
-                let mut core = self.lock();
-                if core.worker.as_ref().is_some_and(|home| Arc::ptr_eq(home, worker)) {
-                    core.is_sending = false;
-                    if core.is_told {
-                        // It was killed before its worker knew of it.
-                        frame.clear();
-                        let because = core.because.clone();
-                        self.tell_end(&mut core, &mut frame, because.as_deref());
-                        worker.link.append(|out| out.extend_from_slice(&frame));
-                    }
-                    self.go_on(core);
-                }
-                worker.link.flush();
-            }
-            Err(because) => {
-                drop(core);
-                self.die(&format!("its constructor failed: {because}"));
-            }
-        }
-        if worker.is_lost() {
-            self.lost(worker, |_| "its worker died".into()); // It may have been too early for us to be told.
-        }
-        true
     }
 
     /// Where the items of a call that runs go.
@@ -424,130 +286,11 @@ impl Remote {
         self.go_on(core);
     }
 
-    /// Sends what may be sent, and ends the actor if it is over.
-    ///
-    /// One thread at a time sends (REMOTE-1): references in arguments are counted under the hub's lock,
-    /// which is not to be had while the actor's is held, and before their calls are on the link.
-    fn go_on<'a>(&'a self, mut core: MutexGuard<'a, Core>) {
-        if core.is_sending {
-            return; // Whoever sends looks once more.
-        }
-        let mut frames = std::mem::take(&mut core.frames);
-        loop {
-            let Some(worker) = core.worker.clone() else { break };
-            let mut needs = parcel::Packed::default();
-            let mut unsent = Vec::new();
-            while let Some(outgoing) = core.calls.send_next() {
-                match self.append_call(&mut frames, &outgoing) {
-                    Ok(()) => needs.add(outgoing.job.call.packed().needs.clone()),
-                    Err(because) => unsent.push((outgoing.incarnation, outgoing.number, because)),
-                }
-            }
-            let failed: Vec<_> = unsent
-                .into_iter()
-                .filter_map(|(incarnation, number, because)| {
-                    Some((core.calls.answered(incarnation, number)?, because))
-                })
-                .collect();
-            if core.calls.is_over() && !core.is_told {
-                drop(core.calls.killed()); // It has no calls, takes none, and does not begin anew.
-                core.because.get_or_insert_with(|| "its last handle was dropped".into());
-                self.tell_end(&mut core, &mut frames, None);
-            }
-            if frames.is_empty() && failed.is_empty() {
-                break;
-            }
-            core.is_sending = true;
-            drop(core);
-            self.lend(needs, &worker);
-            worker.link.append(|out| out.extend_from_slice(&frames));
-            worker.link.flush();
-            frames.clear();
-            for ((task, made), because) in failed {
-                let name = made.call.name().to_owned();
-                made.call.fail(Some(Error::new(Kind::Encode { task: name, because })));
-                self.session.conclude(task, 0, Ended::Failed);
-            }
-            core = self.lock();
-            core.is_sending = false;
-        }
-        core.frames = frames; // Its memory serves again.
-    }
-
-    /// References go to a worker, with what is about to be sent.
-    fn lend(&self, needs: parcel::Packed, worker: &Worker) {
-        if !needs.is_empty() {
-            self.workers().lend(&self.session, worker, needs);
-        }
-    }
-
-    fn append_call(
-        &self,
-        frames: &mut Vec<u8>,
-        outgoing: &Outgoing<'_, Made>,
-    ) -> Result<(), String> {
-        let Made { caller, call, .. } = outgoing.job;
-        let left = |until: Instant| until.saturating_duration_since(Instant::now());
-        let message = ToWorker::Call(Call {
-            actor: self.id(),
-            incarnation: outgoing.incarnation.0,
-            number: outgoing.number,
-            task: outgoing.task.data().as_ffi(),
-            caller: caller.0,
-            method: call.method(),
-            deadline_us: call.deadline().map(|until| left(until).as_micros() as u64),
-            name: call.own_name().map(str::to_owned),
-        });
-        let start = frames.len();
-        append(frames, &message, &call.packed().bytes)?;
-        call.packed().needs.announce(start, frames);
-        Ok(())
-    }
-
-    /// Tells the worker to end the actor.
-    fn tell_end(&self, core: &mut Core, frames: &mut Vec<u8>, because: Option<&str>) {
-        core.is_told = true;
-        let (actor, incarnation) = (self.id(), core.calls.incarnation().0);
-        let message =
-            ToWorker::EndActor { actor, incarnation, because: because.map(str::to_owned) };
-        append(frames, &message, &[]).expect("a reason is shorter than a frame");
-    }
-
     fn fail_all(&self, calls: Vec<(TaskKey, Made)>, because: &str) {
         for (task, made) in calls {
             made.call.fail(Some(self.died(because)));
             panics::drop_here(&self.name, made);
             self.session.conclude(task, 0, Ended::Failed);
-        }
-    }
-
-    /// The arguments of a call are there.
-    fn call_ready(self: &Arc<Self>, task: TaskKey) {
-        let call = self.lock().unready.remove(&task);
-        if let Some(call) = call {
-            self.pack_call(task, call, false);
-        }
-    }
-
-    /// Packs a call, which goes on then.
-    pub(super) fn pack_call(
-        self: &Arc<Self>,
-        task: TaskKey,
-        call: Arc<dyn RemoteCall>,
-        may_wait: bool,
-    ) {
-        let pack = || on_behalf_of(task, || call.pack());
-        match patiently(may_wait, pack) {
-            Ok(()) => {
-                let mut core = self.lock();
-                core.calls.argument_ready(task);
-                self.go_on(core);
-            }
-            Err(error) if matches!(error.kind(), Kind::WouldWait) => {
-                let late = Late { actor: self.clone(), call: Some((task, call)) };
-                self.session.pool.schedule(Arc::new(late));
-            }
-            Err(error) => self.clone().cancel(task, Some(error)),
         }
     }
 
@@ -588,18 +331,6 @@ impl Core {
         let (task, made) = self.calls.sent().next()?;
         Some(RunningCall { task, method: made.call.method_name(), since_ms: made.since_ms })
     }
-}
-
-/// Appends a message with a body.
-fn append(frames: &mut Vec<u8>, message: &ToWorker, body: &[u8]) -> Result<(), String> {
-    let appended = work::append(frames, message, FRAME_MAX, |out| {
-        out.extend_from_slice(body);
-        Ok::<(), std::convert::Infallible>(())
-    });
-    appended.map_err(|not_appended| match not_appended {
-        NotAppended::Body(never) => match never {},
-        NotAppended::TooLong(too_long) => too_long.to_string(),
-    })
 }
 
 impl AnyActor for Remote {
@@ -740,33 +471,5 @@ impl AnyActor for Remote {
 
     fn let_end(self: Arc<Self>) {
         self.last_handle_gone();
-    }
-}
-
-impl Life {
-    pub(crate) fn new(remote: Arc<Remote>, epoch: u32, key: ObjectKey) -> Self {
-        let hold = Hold::new(epoch);
-        hold.set_key(key);
-        Life { remote, hold }
-    }
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        self.remote.last_handle_gone();
-    }
-}
-
-impl AnyObject for Life {
-    fn key(&self) -> ObjectKey {
-        self.hold.key()
-    }
-
-    fn id(&self) -> u64 {
-        self.hold.id()
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
     }
 }
