@@ -43,8 +43,8 @@ use raybolt_wire::secret::{Secret, SecretError};
 const SOCKET_PATH_MAX: usize = 100;
 /// How long the root's lock is waited for; it is held for as long as it takes to remove some files.
 const ROOT_LOCK_TIME: Duration = Duration::from_secs(5);
-/// How long a lock outlives the links of a process that dies, at most: its files are closed one by one.
-const DEATH_TIME: Duration = Duration::from_secs(1);
+/// How long a lock outlives the links of a process that dies, most often: its files are closed one by one.
+pub(crate) const DEATH_TIME: Duration = Duration::from_secs(1);
 /// Between two looks at a lock that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
@@ -253,12 +253,25 @@ pub fn root() -> PathBuf {
 }
 
 /// Removes the directory of a session whose driver is gone; says whether it is gone now. For workers
-/// whose link to their driver has ended: the driver may be dying, and then is waited for a moment.
-pub fn remove_stale(path: &Path) -> bool {
-    let Some(root) = path.parent() else { return false };
-    let Ok(_held) = lock_root(root) else { return false };
-    let Ok(lock) = File::open(path.join(LOCK)) else { return !path.exists() };
-    lock_within(&lock, DEATH_TIME).is_ok_and(|locked| locked) && fs::remove_dir_all(path).is_ok()
+/// whose link to their driver has ended: the driver may be dying, and then is waited for so long.
+pub fn remove_stale(path: &Path, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    loop {
+        if !path.exists() || try_remove_stale(path).unwrap_or(false) {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(LOCK_PAUSE); // Without the root's lock: others want to begin meanwhile.
+    }
+}
+
+fn try_remove_stale(path: &Path) -> Result<bool> {
+    let Some(root) = path.parent() else { return Ok(false) };
+    let _held = lock_root(root)?;
+    let lock = File::open(path.join(LOCK)).map_err(at(path))?;
+    Ok(lock.try_lock().is_ok() && fs::remove_dir_all(path).is_ok())
 }
 
 /// Where a directory is made, and where else one may lie: a program may have been started without the
@@ -453,10 +466,11 @@ mod tests {
         let root = Root::new();
         let held = SessionDir::create_in(&root.0).unwrap();
         let stale = root.stale();
-        assert!(remove_stale(&stale));
+        let now = Duration::ZERO;
+        assert!(remove_stale(&stale, now));
         assert!(!stale.exists());
-        assert!(remove_stale(&stale), "another worker was faster");
-        assert!(!remove_stale(held.path()));
+        assert!(remove_stale(&stale, now), "another worker was faster");
+        assert!(!remove_stale(held.path(), now));
         assert!(held.path().exists());
     }
 

@@ -400,7 +400,7 @@ fn a_killed_driver() {
         let directory = std::path::PathBuf::from(lines.next().unwrap().unwrap());
         assert!(directory.join("node.sock").exists());
         driver.kill().unwrap();
-        driver.wait().unwrap();
+        // That nobody asks for its end makes no difference: until then it is listed, but gone.
         if who_removes == "the next" {
             assert!(child("empty").status.success());
         }
@@ -409,6 +409,7 @@ fn a_killed_driver() {
             assert!(Instant::now() < until, "{what}: {worker} or {directory:?} is left");
             std::thread::yield_now();
         }
+        driver.wait().unwrap();
     }
 }
 
@@ -460,20 +461,22 @@ fn an_ambiguous_argument() {
 }
 
 fn an_interrupted_driver() {
-    let mut driver = Command::new(std::env::current_exe().unwrap());
-    driver.env(PART, "idle").stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    // Whoever runs tests in the background may have them ignore interrupts, and their children too.
+    let mut driver = Command::new("env");
+    driver.arg("--default-signal=INT").arg(std::env::current_exe().unwrap()).env(PART, "idle");
+    driver.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     let mut driver = driver.spawn().unwrap();
     let mut lines = std::io::BufReader::new(driver.stdout.take().unwrap()).lines();
     let worker: u32 = lines.next().unwrap().unwrap().parse().unwrap();
     let directory = std::path::PathBuf::from(lines.next().unwrap().unwrap());
     let group = rustix::process::Pid::from_child(&driver);
     rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
-    driver.wait().unwrap();
     let until = Instant::now() + LONG;
     while is_alive(worker) || directory.exists() {
         assert!(Instant::now() < until, "{worker} or {directory:?} is left");
         std::thread::yield_now();
     }
+    driver.wait().unwrap();
 }
 
 /// Whether there is a process of this number that has not ended; one that has may still be listed.

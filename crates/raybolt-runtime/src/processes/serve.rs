@@ -44,8 +44,8 @@ use crate::session::{Place, Session};
 
 /// How long an answer may wait for others to travel with.
 pub(crate) const LINGER: Duration = Duration::from_micros(100);
-/// How long a worker waits for its driver to kill it.
-const KILL_TIME: Duration = Duration::from_secs(5);
+/// How long a worker waits for its driver to kill it, or to be dead.
+const KILL_TIME: Duration = Duration::from_secs(30);
 
 /// A task as its shell gets it.
 pub(crate) struct Incoming<'a> {
@@ -408,11 +408,9 @@ impl Serving {
 /// The link to the driver has ended without a word. Nobody wants what runs here, and it may never end: we do,
 /// at once, so that what was not answered stays in the black box.
 fn orphaned() {
-    if let Some(Invitation { session, .. }) = Invitation::of_this_process()
-        && !crate::session_dir::remove_stale(&session)
-    {
-        // The driver lives, sees that the link has ended, kills us, and says why.
-        std::thread::sleep(KILL_TIME);
+    if let Some(Invitation { session, .. }) = Invitation::at_hand() {
+        // A driver that lives sees that the link has ended, kills us meanwhile, and says why.
+        crate::session_dir::remove_stale(&session, KILL_TIME);
     }
     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
 }

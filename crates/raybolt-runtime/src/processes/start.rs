@@ -27,7 +27,7 @@ use crate::processes::birth;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::monitor::own_bytes;
 use crate::processes::serve::{self, Serve};
-use crate::session_dir::{self, secret_of, socket_of};
+use crate::session_dir::{self, DEATH_TIME, secret_of, socket_of};
 
 /// Says how many processes run tasks: `processes` or `processes:4`.
 const WORKERS: &str = "RAYBOLT_WORKERS";
@@ -153,17 +153,22 @@ impl Invitation {
         std::env::var(WORKER).ok()?.parse().ok()
     }
 
+    /// The one with which this process was started, whoever it is for.
+    pub(crate) fn at_hand() -> Option<Self> {
+        birth::invitation().or_else(Self::in_environment)
+    }
+
     /// The invitation that this process has, if it has one.
     pub(crate) fn of_this_process() -> Option<Self> {
-        let invitation = birth::invitation().or_else(Self::in_environment)?;
+        let invitation = Self::at_hand()?;
         let parent = rustix::process::getppid().map(|pid| pid.as_raw_pid().cast_unsigned());
         if parent == Some(invitation.driver) {
             return Some(invitation);
         }
-        if Path::new(&format!("/proc/{}", invitation.driver)).exists() {
+        if is_alive(invitation.driver) {
             return None; // Another child of the driver was invited; this process only inherited it.
         }
-        session_dir::remove_stale(&invitation.session);
+        session_dir::remove_stale(&invitation.session, DEATH_TIME);
         farewell(&format!("its driver, process {}, has ended", invitation.driver))
     }
 }
@@ -192,6 +197,15 @@ impl FromStr for Invitation {
     }
 }
 
+/// Whether there is such a process that has not ended: one for which its parent has not asked yet is
+/// still listed.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind its name, which may have anything in it, stands its state.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// Serves the driver; never returns.
 pub(crate) fn serve(invitation: &Invitation) -> ! {
     let Invitation { process, threads, driver, blackbox, session: dir } = invitation;
@@ -204,7 +218,7 @@ pub(crate) fn serve(invitation: &Invitation) -> ! {
     let stream = match reached {
         Ok((stream, _)) => stream,
         Err(error) => {
-            session_dir::remove_stale(dir);
+            session_dir::remove_stale(dir, DEATH_TIME);
             farewell(&error)
         }
     };
