@@ -31,6 +31,7 @@ use self::flow::{servers, topologies};
 use cases::Harness;
 
 const SOON: Duration = Duration::from_secs(60);
+const PROCESSES: usize = 3;
 
 /// What must be the same wherever it runs.
 type Case = (&'static str, fn(&Place) -> Result<()>);
@@ -62,11 +63,14 @@ const THERE: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    let builder = Builder::new().processes(3).num_cpus(6.0).object_store_memory(64 << 20);
+    let builder = Builder::new().processes(PROCESSES).num_cpus(6.0).object_store_memory(64 << 20);
     let session = builder.log_level(LogLevel::Off).start().expect("the session starts");
     let mut harness = Harness::new();
     let mut run = |name: &str, case: &dyn Fn(&Place) -> Result<()>| {
-        harness.case(name, || case(&Place::new(name)));
+        harness.case(name, || {
+            all_workers_are_there();
+            case(&Place::new(name))
+        });
     };
     for (index, (name, case)) in CASES.iter().enumerate() {
         run(&format!("{name}, in the driver"), case);
@@ -82,6 +86,13 @@ fn main() -> ExitCode {
     }
     drop(session);
     harness.end()
+}
+
+/// Cases kill workers, and the next ones count on some that are not their own.
+fn all_workers_are_there() {
+    while inspect::status().expect("a session is there").worker_processes < PROCESSES {
+        std::thread::yield_now();
+    }
 }
 
 #[remote]
@@ -547,7 +558,7 @@ fn reports(place: &Place) -> Result<()> {
     assert_eq!(errors()?.last().unwrap().kind, "task");
 
     let status = inspect::status()?;
-    assert_eq!(status.worker_processes, 3);
+    assert_eq!(status.worker_processes, PROCESSES);
     assert!(status.pid != std::process::id() || !is_worker());
     let filter = TaskFilter { name: Some("waits".into()), ..TaskFilter::default() };
     let tasks = inspect::tasks(&filter, 9)?;
