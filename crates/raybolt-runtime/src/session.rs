@@ -28,6 +28,7 @@ use raybolt_core::calls::owner::{Attempt, Cancel, ObjectKey, Retry, Target, Task
 use raybolt_core::calls::queue::CallerId;
 use raybolt_core::calls::scheduler::{Demand, LeaseKey};
 use raybolt_wire::Value;
+use serde::{Deserialize, Serialize};
 use slotmap::KeyData;
 
 use crate::awaited::Awaited;
@@ -42,6 +43,7 @@ use crate::lease::Server;
 use crate::names::Names;
 use crate::object::{AnyObject, ObjectRef};
 use crate::pool::{self, Pool};
+use crate::processes::errand::{self, Errand};
 use crate::processes::keeper::{Keeper, Settings};
 use crate::processes::leader::{Leader, Party, Source};
 use crate::processes::node::Node;
@@ -198,11 +200,20 @@ pub fn is_worker() -> bool {
     Invitation::of_this_process().is_some()
 }
 
-/// How many worker processes this process's session keeps for tasks and actors; none without a session, and none
-/// in a worker.
+/// How many worker processes the session keeps for tasks and actors; none without a session.
 pub fn worker_processes() -> usize {
-    let count = with(|session| session.node().map_or(0, |node| node.workers.kept()));
-    count.unwrap_or(0)
+    errand::run(HowManyProcesses).unwrap_or(0)
+}
+
+#[derive(Serialize, Deserialize)]
+struct HowManyProcesses;
+
+impl Errand for HowManyProcesses {
+    type Answer = usize;
+
+    fn run(self) -> Result<usize> {
+        with(|session| session.node().map_or(0, |node| node.workers.kept()))
+    }
 }
 
 /// Runs `wait`, which may block, while others use the CPU and the thread of the task that runs here.

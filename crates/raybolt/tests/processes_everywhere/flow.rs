@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-use raybolt::Result;
 use raybolt::drpc::{DrpcRequest, LinearDrpcTopologyBuilder, LocalDrpc};
 use raybolt::topology::{
     Bolt, BoltError, Collector, Config, LocalCluster, ReplaySpout, RequestId, TopologyBuilder,
 };
+use raybolt::{Result, is_worker};
 use serde::{Deserialize, Serialize};
 
 use super::{Place, SOON};
@@ -59,13 +59,15 @@ pub fn topologies(_: &Place) -> Result<()> {
     let numbers: Vec<_> = (0..1_000_u64).map(|x| (x,)).collect();
     let spout = ReplaySpout::new(numbers).on_done(move || done.lock().unwrap().send(()).unwrap());
     builder.set_spout("numbers", spout, 1);
-    builder.set_bolt("double", Double, 3).shuffle_grouping("numbers");
+    builder.set_bolt("double", Double, 3).shuffle_grouping("numbers").in_processes(3);
     builder.set_bolt("sum", sum.clone(), 1).global_grouping("double");
     let cluster = LocalCluster::with_threads(2);
     let topology = cluster.submit("numbers", Config::default(), builder).expect("it is sound");
     all_done.recv_timeout(SOON).expect("all are done");
     assert_eq!(sum.0.lock().unwrap().0, 999_000);
-    assert_eq!(sum.0.lock().unwrap().1, BTreeSet::from([std::process::id()]));
+    // Submitted in a worker, some of its bolts may live in that one.
+    let doubled_here = sum.0.lock().unwrap().1.contains(&std::process::id());
+    assert!(!doubled_here || is_worker());
     assert!(topology.kill(SOON));
     Ok(())
 }
