@@ -1,7 +1,8 @@
 //! [`LinearDrpcTopologyBuilder`]: a chain of bolts that answers the requests of a function.
 
 use raybolt_topology::{
-    Async, AsyncBolt, Bolt, BoltDeclarer, CustomGrouping, Grouping, StreamView, Topology, Tuple,
+    Async, AsyncBolt, Bolt, BoltDeclarer, CustomGrouping, Grouping, Portable, StreamView, Topology,
+    Tuple,
 };
 
 use crate::builder::{DrpcBuildError, DrpcTopologyBuilder, quoted};
@@ -185,12 +186,12 @@ macro_rules! groupings {
     )*};
 }
 
-impl<B: Bolt + raybolt_wire::Value> LinearBoltDeclarer<'_, B::In, B> {
+impl<'b, In: Tuple, B: Portable> LinearBoltDeclarer<'b, In, B> {
     /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`; see
-    /// [`BoltDeclarer::in_processes`]. (Async bolts: with [`DrpcTopologyBuilder`](crate::DrpcTopologyBuilder).)
+    /// [`BoltDeclarer::in_processes`]. What a [`BatchBolt`] keeps for a request is lost with its process: the request
+    /// fails then, and whoever asked is told why.
     pub fn in_processes(self, processes: usize) -> Self {
-        let LinearBoltDeclarer { declarer, previous } = self;
-        LinearBoltDeclarer { declarer: declarer.in_processes(processes), previous }
+        self.map(|declarer, _| declarer.in_processes(processes))
     }
 }
 

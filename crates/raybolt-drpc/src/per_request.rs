@@ -3,6 +3,7 @@
 use raybolt_core::hash::IdMap;
 use raybolt_core::ids::RequestId;
 use raybolt_topology::{Batch, Bolt, BoltError, Collector, Context, Tuple, caught};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A bolt of which each request gets its own fresh clone, as Storm's `IBatchBolt`.
 ///
@@ -10,7 +11,8 @@ use raybolt_topology::{Batch, Bolt, BoltError, Collector, Context, Tuple, caught
 /// finished or given up. An instance that saw none of a request gets a clone to finish nonetheless, if no other
 /// instance saw any: so a count of nothing is still a result.
 ///
-/// Wrap it by [`PerRequest`] to add it to a topology.
+/// Wrap it by [`PerRequest`] to add it to a topology. If it travels by `serde`, so does that, and may run in worker
+/// processes.
 pub trait BatchBolt: Clone + Send + 'static {
     /// What it takes.
     type In: Tuple;
@@ -96,6 +98,19 @@ impl<B: BatchBolt> Clone for PerRequest<B> {
     /// A copy without the states of requests.
     fn clone(&self) -> Self {
         PerRequest::new(self.prototype.clone())
+    }
+}
+
+/// As a copy: without the states of requests.
+impl<B: Serialize> Serialize for PerRequest<B> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.prototype.serialize(serializer)
+    }
+}
+
+impl<'de, B: BatchBolt + Deserialize<'de>> Deserialize<'de> for PerRequest<B> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        B::deserialize(deserializer).map(PerRequest::new)
     }
 }
 

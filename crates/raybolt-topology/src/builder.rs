@@ -14,7 +14,7 @@ use crate::async_bolt::{AsyncBolt, AsyncOperator};
 use crate::bolt::Bolt;
 use crate::factory::{BoltFactory, Factory, SpoutFactory};
 use crate::instance::Plain;
-use crate::processes::{OfAsyncBolt, OfBolt, Proxy, SpoutProxy};
+use crate::processes::{Elsewhere, Portable, SpoutProxy};
 use crate::routing::{CustomGrouping, MakeCustom};
 use crate::shared::RequestObserver;
 use crate::spout::Spout;
@@ -458,14 +458,18 @@ pub struct BoltDeclarer<'b, In, B = ()> {
     takes: PhantomData<fn(In, B)>,
 }
 
-impl<B: Bolt + raybolt_wire::Value> BoltDeclarer<'_, B::In, B> {
+impl<In: Tuple, B: Portable> BoltDeclarer<'_, In, B> {
     /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`.
-    /// (Spouts too, see [`SpoutDeclarer::in_processes`], and async bolts; bolts made per request stay in this process.)
+    /// (Spouts too, see [`SpoutDeclarer::in_processes`].)
     ///
     /// The bolt travels by `serde`, and so do the tuples: in batches, a few at a time, so that a slow process
     /// slows the producers down. Groupings, acks, requests and counters are the same as here. When a
     /// process dies, so does the state of its instances; what was on the way there fails (spouts replay what
-    /// they follow), and the instances begin anew elsewhere, with a clone that is prepared again.
+    /// they follow), and the instances begin anew elsewhere, with a clone that is prepared again. Requests of which
+    /// the process had seen something fail.
+    ///
+    /// The futures of an async bolt run in the worker. Beyond [`AsyncBolt::IN_FLIGHT_MAX`] of them, a few batches wait
+    /// there.
     ///
     /// ```no_run
     /// # use raybolt_topology::*;
@@ -492,27 +496,9 @@ impl<B: Bolt + raybolt_wire::Value> BoltDeclarer<'_, B::In, B> {
     /// # Ok::<(), SubmitError>(())
     /// ```
     pub fn in_processes(self, processes: usize) -> Self {
-        let factory: &dyn Any = &*self.spec.factory;
-        // Once is enough: the second time it is a proxy already.
-        if let Some(plain) = factory.downcast_ref::<BoltFactory<Plain<B>>>() {
-            self.spec.factory = BoltFactory::new(Proxy::<OfBolt<B>>::new(plain.prototype().0));
-        }
-        self.spec.processes = Some(processes.max(1));
-        self
-    }
-}
-
-impl<B: AsyncBolt + raybolt_wire::Value> BoltDeclarer<'_, B::In, Async<B>> {
-    /// Runs the bolt's instances in worker processes, of which the session must have at least `processes`: as
-    /// [`in_processes`](BoltDeclarer::in_processes) of other bolts.
-    ///
-    /// Its futures run in the worker. Beyond [`AsyncBolt::IN_FLIGHT_MAX`] of them, a few batches wait there.
-    pub fn in_processes(self, processes: usize) -> Self {
-        let factory: &dyn Any = &*self.spec.factory;
-        // Once is enough: the second time it is a proxy already.
-        if let Some(here) = factory.downcast_ref::<BoltFactory<AsyncOperator<B>>>() {
-            let bolt = here.prototype().bolt();
-            self.spec.factory = BoltFactory::new(Proxy::<OfAsyncBolt<B>>::new(bolt));
+        // Once is enough: the second time there is nothing to be replaced.
+        if let Some(Elsewhere(factory)) = B::elsewhere(&*self.spec.factory) {
+            self.spec.factory = factory;
         }
         self.spec.processes = Some(processes.max(1));
         self

@@ -60,6 +60,9 @@ pub use cluster::{ChangeError, IntoTopology, LocalCluster, SubmitError, Topology
 pub use collector::{Collector, Held, Source, SpoutCollector};
 pub use config::Config;
 pub use context::{Context, Waker};
+#[doc(hidden)]
+pub use processes::Elsewhere;
+pub use processes::Portable;
 pub use raybolt_core::flow::grouping::Grouping;
 pub use raybolt_core::ids::RequestId;
 pub use replay::ReplaySpout;

@@ -3,14 +3,21 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::collector::SpoutCollector;
 use crate::context::Context;
-use crate::spout::{MessageId, Next, Spout};
+use crate::spout::{MessageId, Next, OnDone, Spout};
 use crate::tuple::Tuple;
 
 /// Emits the tuples of a source, each again until all that came of it has been processed: at least
 /// once, the easy way. Tuples in flight are kept, so bound them by
 /// [`Config::max_spout_pending`](crate::Config). Of several instances, each takes its share.
+///
+/// It may run in worker processes ([`in_processes`](crate::SpoutDeclarer::in_processes)) if its source, an iterator, travels by
+/// `serde`; `on_done` is called in this process all the same. If such a process dies its instances begin with their
+/// share from the start: all of it is processed at least once, and what had been, twice.
 ///
 /// ```
 /// use raybolt_topology::ReplaySpout;
@@ -30,22 +37,13 @@ pub struct ReplaySpout<T, I> {
     again: VecDeque<u64>,
     next_id: u64,
     exhausted: bool,
-    on_done: Option<Arc<dyn Fn() + Send + Sync>>,
+    on_done: Option<OnDone>,
 }
 
 impl<T: Tuple, I: Iterator<Item = T> + Clone + Send + 'static> ReplaySpout<T, I> {
     /// A spout of these tuples.
     pub fn new(source: impl IntoIterator<IntoIter = I>) -> Self {
-        ReplaySpout {
-            source: source.into_iter(),
-            share: (0, 1),
-            begun: false,
-            pending: HashMap::new(),
-            again: VecDeque::new(),
-            next_id: 0,
-            exhausted: false,
-            on_done: None,
-        }
+        Self::of(source.into_iter())
     }
 
     /// Calls `done` on each instance when all tuples of its share have been processed.
@@ -71,8 +69,43 @@ impl<T: Tuple, I: Iterator<Item = T> + Clone + Send + 'static> ReplaySpout<T, I>
     }
 }
 
+impl<T, I> ReplaySpout<T, I> {
+    fn of(source: I) -> Self {
+        ReplaySpout {
+            source,
+            share: (0, 1),
+            begun: false,
+            pending: HashMap::new(),
+            again: VecDeque::new(),
+            next_id: 0,
+            exhausted: false,
+            on_done: None,
+        }
+    }
+}
+
+/// As one that has not begun.
+impl<T, I: Serialize> Serialize for ReplaySpout<T, I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.on_done {
+            None => self.source.serialize(serializer),
+            Some(_) => Err(S::Error::custom("what is to be called `on_done` cannot travel")),
+        }
+    }
+}
+
+impl<'de, T, I: Deserialize<'de>> Deserialize<'de> for ReplaySpout<T, I> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        I::deserialize(deserializer).map(Self::of)
+    }
+}
+
 impl<T: Tuple, I: Iterator<Item = T> + Clone + Send + 'static> Spout for ReplaySpout<T, I> {
     type Out = T;
+
+    fn take_on_done(&mut self) -> Option<OnDone> {
+        self.on_done.take()
+    }
 
     fn open(&mut self, context: &Context) {
         self.share = (context.instance(), context.instances());
@@ -107,5 +140,34 @@ impl<T: Tuple, I: Iterator<Item = T> + Clone + Send + 'static> Spout for ReplayS
 
     fn fail(&mut self, id: MessageId, _: &str) {
         self.again.push_back(id.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Numbers(u64);
+
+    impl Iterator for Numbers {
+        type Item = (u64,);
+
+        fn next(&mut self) -> Option<(u64,)> {
+            self.0 += 1;
+            Some((self.0,))
+        }
+    }
+
+    #[test]
+    fn what_travels_has_not_begun_and_a_call_cannot_travel() {
+        let mut spout = ReplaySpout::new(Numbers(0)).on_done(|| {});
+        let error = raybolt_wire::value::encode(&spout).unwrap_err().to_string();
+        assert!(error.contains("`on_done` cannot travel"), "{error}");
+        assert!(spout.take_on_done().is_some());
+        let bytes = raybolt_wire::value::encode(&spout).expect("nothing else stays here");
+        let mut spout: ReplaySpout<(u64,), Numbers> =
+            raybolt_wire::value::decode(&bytes).expect("it is what was written");
+        assert_eq!(spout.next_of_source(), Some((1,)));
     }
 }

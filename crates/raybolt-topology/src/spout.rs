@@ -1,5 +1,6 @@
 //! Spouts: what users write to bring tuples in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::Outputs;
@@ -66,7 +67,18 @@ pub trait Spout: Clone + Send + 'static {
 
     /// Called once on each instance when its topology ends or is rebalanced.
     fn close(&mut self) {}
+
+    /// What it would call when there is nothing more, and all that it wanted followed has been processed: taken by what
+    /// stands in its place, when the spout itself goes to another process.
+    #[doc(hidden)]
+    fn take_on_done(&mut self) -> Option<OnDone> {
+        None
+    }
 }
+
+/// Called when all is done.
+#[doc(hidden)]
+pub type OnDone = Arc<dyn Fn() + Send + Sync>;
 
 /// What [`Spout::next_tuple`] did, and when it wants to be called again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

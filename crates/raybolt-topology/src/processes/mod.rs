@@ -59,8 +59,8 @@ use crate::task::Task;
 use crate::tuple::{Tuple, decode_batch, encode_batch};
 use wire::{Emitted, Packed};
 
-pub(crate) use kind::{OfAsyncBolt, OfBolt};
-pub(crate) use proxy::Proxy;
+pub use kind::{Elsewhere, Portable};
+use proxy::Proxy;
 pub(crate) use spout_proxy::SpoutProxy;
 
 /// How long the end of an instance waits for user code in its worker.

@@ -148,10 +148,12 @@ impl<S: Spout> Inner<S> {
                 }
             }
         }
+        let will_replay = !lost.is_empty();
         for (name, message) in lost {
             self.task.send(failure(name, message));
         }
         let rest = match slice {
+            Slice::Wait if will_replay => Rest::More, // Or may want to.
             Slice::More => Rest::More,
             Slice::Wait if self.instance.is_exhausted() => Rest::Exhausted,
             Slice::Wait => Rest::Nothing,

@@ -13,6 +13,7 @@ use raybolt_runtime::options::CallOptions;
 use raybolt_runtime::output::One;
 use raybolt_wire::Value;
 
+use crate::catch::caught;
 use crate::collector::SpoutCollector;
 use crate::context::Context;
 use crate::factory::Seat;
@@ -20,7 +21,7 @@ use crate::processes::CLEANUP_MAX;
 use crate::processes::away::{Away, rouse_if_ready, rousing, taken};
 use crate::processes::spout_host::{self, SpoutHost};
 use crate::processes::wire::{Place, Rest, SpoutAnswer, SpoutAsk, Wanted};
-use crate::spout::{MessageId, Next, Spout};
+use crate::spout::{MessageId, Next, OnDone, Spout};
 use crate::spout_instance::{PANIC_PAUSE, Source};
 
 /// How many tuples are asked for at once.
@@ -36,6 +37,8 @@ static CLASS: ActorClass = ActorClass { name: "Spout", is_async: false, groups: 
 /// Stands in place of a spout that runs in a worker process.
 pub(crate) struct SpoutProxy<S: Spout> {
     spout: S,
+    /// To be called when it is over.
+    on_done: Option<OnDone>,
     place: Place,
     pending_max: usize,
     host: Option<ActorHandle<SpoutHost<S>>>,
@@ -52,6 +55,8 @@ pub(crate) struct SpoutProxy<S: Spout> {
     /// What the host knows of that.
     told_active: bool,
     rest: Rest,
+    /// There is nothing more, all that was followed is done, and the host has been told so.
+    is_over: bool,
     /// Of the host that gave the last answer, unless it is known to be dead.
     incarnation: Option<u64>,
     /// How long to wait before the next question, since the last one failed.
@@ -60,8 +65,9 @@ pub(crate) struct SpoutProxy<S: Spout> {
 }
 
 impl<S: Spout + Value> SpoutProxy<S> {
-    pub(crate) fn new(spout: S) -> Self {
+    pub(crate) fn new(mut spout: S) -> Self {
         SpoutProxy {
+            on_done: spout.take_on_done(),
             spout,
             place: Place::default(),
             pending_max: usize::MAX,
@@ -75,6 +81,7 @@ impl<S: Spout + Value> SpoutProxy<S> {
             active: false,
             told_active: false,
             rest: Rest::More,
+            is_over: false,
             incarnation: None,
             pause: None,
             failures: 0,
@@ -120,14 +127,24 @@ impl<S: Spout + Value> SpoutProxy<S> {
                 }
             }
             Err(_) if self.incarnation != Some(self.bell_of) => {} // That is known.
-            Err(_) if self.is_over(collector) => self.incarnation = None,
+            Err(_) if self.is_over => self.incarnation = None,
             Err(error) => self.lost(&error.to_string(), collector),
         }
     }
 
-    /// Whether nobody would want anything of the spout any more.
-    fn is_over(&self, collector: &SpoutCollector<S::Out>) -> bool {
-        self.rest == Rest::Exhausted && collector.pending() == 0 && !self.has_to_tell()
+    /// Notices when nobody will want anything of the spout any more. That is for good: nothing is under way that
+    /// could fail.
+    fn look_whether_over(&mut self, collector: &mut SpoutCollector<S::Out>) {
+        let is_told = self.ask.is_none() && !self.has_to_tell();
+        if self.is_over || self.rest != Rest::Exhausted || !is_told || collector.pending() > 0 {
+            return;
+        }
+        self.is_over = true;
+        if let Some(on_done) = self.on_done.take()
+            && let Err(panic) = caught(|| on_done())
+        {
+            collector.report_error(panic);
+        }
     }
 
     /// What the host emitted becomes what the instance emitted.
@@ -165,6 +182,10 @@ impl<S: Spout + Value> SpoutProxy<S> {
 
     /// The question was lost, or could not be asked.
     fn failed(&mut self, error: &Error, collector: &mut SpoutCollector<S::Out>) {
+        if self.is_over {
+            self.incarnation = None; // It would only have been told whether the topology is active.
+            return;
+        }
         self.lost(&error.to_string(), collector);
         // A spout that ends its process each time must not take the machine to say so.
         let pause = PANIC_PAUSE.saturating_mul(1 << self.failures.min(7));
@@ -187,6 +208,7 @@ impl<S: Spout + Value> Source for SpoutProxy<S> {
         SpoutProxy {
             place: self.place.clone(),
             pending_max: self.pending_max,
+            on_done: self.on_done.clone(),
             ..Self::new(self.spout.clone())
         }
     }
@@ -241,6 +263,7 @@ impl<S: Spout + Value> Source for SpoutProxy<S> {
             Some(Err(error)) => self.failed(&error, collector),
             None => {}
         }
+        self.look_whether_over(collector);
         // Before an answer of the dead one is there, nothing follows from its death.
         if self.ask.is_none()
             && let Some(rung) = taken(&mut self.bell, self.waker.as_ref())
