@@ -71,7 +71,7 @@ impl<T: Value> Held<T> {
         match self {
             Held::Own(value) => value,
             Held::Shared(object) => {
-                let value = object.take().unwrap_or_else(|| unreachable!("{THERE}"));
+                let value = object.take().unwrap_or_else(|_| unreachable!("{THERE}"));
                 value.unwrap_or_else(|_| unreachable!("{THERE}"))
             }
         }

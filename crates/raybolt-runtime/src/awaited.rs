@@ -130,7 +130,7 @@ impl Listed {
     }
 
     /// A future that is polled on this thread waits.
-    fn future(what: What) -> Option<Self> {
+    pub(crate) fn future(what: What) -> Option<Self> {
         let listed = |session: &Arc<Session>| Listed {
             epoch: session.epoch,
             number: session.awaited.add_future(what),
@@ -274,6 +274,11 @@ impl Awaited {
             entry
         };
         drop(entry); // Outside the lock: its value is the user's.
+    }
+
+    /// Whether somebody waits for this very object, to read it.
+    pub(crate) fn awaits(&self, object: u64) -> bool {
+        self.lock().entries.values().any(|entry| entry.what == What::Object(object))
     }
 
     /// Who waits now, in the order in which they began.

@@ -196,10 +196,11 @@ impl<T: Value> Get for &ObjectRef<T> {
     type Value = T;
 
     fn get_until(self, deadline: Option<(Instant, Duration)>) -> Result<T> {
-        if let Some(result) = self.0.slot.get() {
-            return read(result);
-        }
-        read(wait_for(self, deadline)?)
+        let result = match self.0.slot.get() {
+            Some(result) => result,
+            None => wait_for(self, deadline)?,
+        };
+        Lazy::read(result).unwrap_or_else(|| read_again(self, deadline))
     }
 }
 
@@ -240,7 +241,7 @@ impl<T: Value> Get for ObjectRef<T> {
         if !self.0.slot.is_set() {
             wait_for(&self, deadline)?.as_ref().map(drop).map_err(Clone::clone)?;
         }
-        self.take().expect("it is there: waited for a line ago")
+        self.take().unwrap_or_else(|object| read_again(&object, deadline))
     }
 }
 
@@ -288,8 +289,33 @@ get_tuple!(A B C D);
 get_tuple!(A B C D E);
 get_tuple!(A B C D E F);
 
-fn read<T: Value>(result: &Result<Lazy<T>>) -> Result<T> {
-    result.as_ref().map_err(Clone::clone).and_then(Lazy::read)
+/// The value of an object that was here, but is not kept here: it is asked for until it is read.
+fn read_again<T: Value>(object: &ObjectRef<T>, deadline: Option<(Instant, Duration)>) -> Result<T> {
+    session::with(|session| {
+        loop {
+            let again = object.afresh()?;
+            let until = deadline.map(|(until, _)| until);
+            // On the list before it can come: what nobody waits for is let go of.
+            let _sleeper = session.awaited.enter(again.0.clone(), until.is_some());
+            session.want(&*again.0);
+            let result = session.blocking(|| session.wait_for_slot(&again.0.slot, until));
+            let result = result.ok_or_else(|| late(session, object, deadline))?;
+            if let Some(value) = Lazy::read(result) {
+                return value;
+            }
+        }
+    })?
+}
+
+/// An object was not there in time.
+fn late<T>(
+    session: &Session,
+    object: &ObjectRef<T>,
+    deadline: Option<(Instant, Duration)>,
+) -> Error {
+    let because = why::because(session, object.0.hold.key());
+    let after = deadline.map(|(_, after)| after).unwrap_or_default();
+    Error::new(Kind::Timeout { what: object.to_string(), after, because })
 }
 
 /// Waits until an object's value is there.
@@ -328,12 +354,8 @@ fn wait_for<T: Value>(
         if let Some(members) = circle::closed_by(session, &sleeper, key) {
             return slot.get().ok_or_else(|| Error::new(Kind::Circle { members }));
         }
-        session.blocking(|| session.wait_for_slot(slot, until)).ok_or_else(|| {
-            let because = why::because(session, key);
-            let after = deadline.map(|(_, after)| after).unwrap_or_default();
-            let what = object.to_string();
-            Error::new(Kind::Timeout { what, after, because })
-        })
+        let there = session.blocking(|| session.wait_for_slot(slot, until));
+        there.ok_or_else(|| late(session, object, deadline))
     })?
 }
 

@@ -14,7 +14,7 @@ use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize, Serializer};
 use slotmap::{Key, KeyData};
 
-use crate::awaited::{Awaiting, What};
+use crate::awaited::{Awaiting, Listed, What};
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
 use crate::ids::Id;
@@ -46,20 +46,24 @@ pub(crate) enum Lazy<T> {
 }
 
 impl<T: Value> Lazy<T> {
-    /// The value: a copy, or what the bytes say.
-    pub(crate) fn read(&self) -> Result<T> {
-        match self {
-            Lazy::Here(value) => Ok(value.clone()),
-            Lazy::Encoded(encoded) => encoded.decode(),
+    /// The value: a copy, or what the bytes say; nothing if it has to be asked for again.
+    pub(crate) fn read(result: &Result<Self>) -> Option<Result<T>> {
+        match result {
+            Ok(Lazy::Here(value)) => Some(Ok(value.clone())),
+            Ok(Lazy::Encoded(encoded)) => encoded.decode(),
+            Err(error) => Some(Err(error.clone())),
         }
     }
 
-    pub(crate) fn into_value(self) -> Result<T> {
-        match self {
-            Lazy::Here(value) => Ok(value),
-            Lazy::Encoded(encoded) => encoded.decode(),
-        }
+    /// The same of what has just come, or lies in this process: that is there.
+    pub(crate) fn read_first(result: &Result<Self>) -> Result<T> {
+        Self::read(result).unwrap_or_else(|| Err(let_go()))
     }
+}
+
+/// Of no value that can be asked for.
+fn let_go() -> Error {
+    Error::new(Kind::Invalid("the value is not in this process any more".into()))
 }
 
 /// This process's hold on an object of its owner; lets go when dropped.
@@ -152,18 +156,36 @@ impl<T> ObjectRef<T> {
         })
     }
 
-    /// The value, if it or an error is there: without a copy if nobody else can reach it.
-    pub(crate) fn take(self) -> Option<Result<T>>
+    /// The value, or an error: without a copy if nobody else can reach it. Gives the reference back if
+    /// neither is there, or it has to be asked for again.
+    pub(crate) fn take(self) -> std::result::Result<Result<T>, Self>
     where
         T: Value,
     {
+        let has_value = |object: &Object<T>| matches!(object.slot.get(), Some(Ok(Lazy::Here(_))));
         match Arc::try_unwrap(self.0) {
-            Ok(object) => object.slot.into_inner().map(|result| result.and_then(Lazy::into_value)),
-            Err(shared) => shared
-                .slot
-                .get()
-                .map(|result| result.as_ref().map_err(Clone::clone).and_then(Lazy::read)),
+            Ok(object) if has_value(&object) => match object.slot.into_inner() {
+                Some(Ok(Lazy::Here(value))) => Ok(Ok(value)),
+                _ => unreachable!("looked at a line ago"),
+            },
+            Ok(object) => ObjectRef(Arc::new(object)).read(),
+            Err(shared) => ObjectRef(shared).read(),
         }
+    }
+
+    fn read(self) -> std::result::Result<Result<T>, Self>
+    where
+        T: Value,
+    {
+        self.0.slot.get().and_then(Lazy::read).ok_or(self)
+    }
+
+    /// Another handle to the same object, to which its value comes once more.
+    pub(crate) fn afresh(&self) -> Result<Self>
+    where
+        T: Value,
+    {
+        session::reference(self.id())
     }
 
     /// The error that is there in place of the value.
@@ -213,8 +235,19 @@ impl<T: Value> IntoFuture for ObjectRef<T> {
         Box::pin(async move {
             session::want(&*self.0);
             let what = What::Object(self.id());
-            let result = Awaiting::new(what, self.0.slot.changed()).await;
-            result.as_ref().map_err(Clone::clone).and_then(Lazy::read)
+            let result = Awaiting::new(what.clone(), self.0.slot.changed()).await;
+            if let Some(value) = Lazy::read(result) {
+                return value;
+            }
+            loop {
+                let again = self.afresh()?;
+                // On the list before it can come: what nobody waits for is let go of.
+                let _listed = Listed::future(what.clone());
+                session::want(&*again.0);
+                if let Some(value) = Lazy::read(again.0.slot.changed().await) {
+                    return value;
+                }
+            }
         })
     }
 }
@@ -234,7 +267,7 @@ impl<T: Value> IntoFuture for &ObjectRef<T> {
 impl<T: Value> Serialize for ObjectRef<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let own = if self.0.hold.epoch == 0 { self.0.slot.get() } else { None };
-        let own = own.map(|result| result.as_ref().map_err(Clone::clone).and_then(Lazy::read));
+        let own = own.map(Lazy::read_first);
         if self.0.hold.epoch != 0 {
             parcel::note(|| self.0.clone());
         }
@@ -329,6 +362,10 @@ pub trait AnyObject: Send + Sync {
     fn is_ready(&self) -> bool {
         true
     }
+    /// Whether it is ready, and its value need not be asked for again.
+    fn has_value(&self) -> bool {
+        self.is_ready()
+    }
     /// How many bytes the value has, about; none if that is not known.
     fn bytes(&self) -> Option<usize> {
         None
@@ -373,7 +410,7 @@ impl<T: Value> Stored for T {
         if encoded.is_large() && !encoded.has_refs() {
             return Ok(Lazy::Encoded(encoded.clone()));
         }
-        encoded.decode().map(Lazy::Here)
+        encoded.decode().unwrap_or_else(|| Err(let_go())).map(Lazy::Here)
     }
 
     fn again(value: &Lazy<T>) -> Lazy<T> {
@@ -403,6 +440,14 @@ impl<T: Stored> AnyObject for Object<T> {
 
     fn is_ready(&self) -> bool {
         self.slot.is_set()
+    }
+
+    fn has_value(&self) -> bool {
+        match self.slot.get() {
+            Some(Ok(Lazy::Encoded(encoded))) => encoded.is_here(),
+            Some(_) => true,
+            None => false,
+        }
     }
 
     fn bytes(&self) -> Option<usize> {

@@ -47,7 +47,7 @@ pub use arena::{Arena, ArenaView, Part, Slab};
 pub use copy::copy;
 pub use disk::{Disk, SpillDir};
 pub use error::{PinError, PutError};
-pub use mapped::Mapped;
+pub use mapped::{Mapped, WeakMapped};
 pub use raybolt_core::calls::objects::{
     ALIGN, FileId, Holder, Holders, Key, ObjectReport, Region, SealError, Standing, Ticket, Usage,
     WaitReport, Whereabouts,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Bound, Deref, RangeBounds};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytemuck::{AnyBitPattern, PodCastError};
 use raybolt_core::calls::objects::Region;
@@ -14,6 +14,13 @@ use crate::map::Map;
 #[derive(Clone)]
 pub struct Mapped {
     pin: Arc<Pin>,
+    region: Region,
+}
+
+/// The same as long as somebody else keeps the object where it is.
+#[derive(Clone)]
+pub struct WeakMapped {
+    pin: Weak<Pin>,
     region: Region,
 }
 
@@ -58,9 +65,28 @@ impl Mapped {
         Some(Mapped { pin: self.pin.clone(), region })
     }
 
+    /// The same bytes, without keeping them.
+    pub fn downgrade(&self) -> WeakMapped {
+        WeakMapped { pin: Arc::downgrade(&self.pin), region: self.region }
+    }
+
     /// Where in the arena the bytes lie.
     pub fn region(&self) -> Region {
         self.region
+    }
+}
+
+impl WeakMapped {
+    /// The bytes, if somebody has kept the object where it is.
+    pub fn upgrade(&self) -> Option<Mapped> {
+        let pin = self.pin.upgrade()?;
+        Some(Mapped { pin, region: self.region })
+    }
+}
+
+impl fmt::Debug for WeakMapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakMapped").field(&self.region).finish()
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raybolt::{
-    Array, Builder, Error, LogLevel, ObjectRef, Result, StoreReport, get, memory, put, remote,
+    Array, Builder, Error, LogLevel, ObjectRef, Result, StoreReport, get, memory, put, remote, wait,
 };
 
 use cases::Harness;
@@ -24,6 +24,8 @@ const MIB: usize = 1 << 20;
 const LONG: Duration = Duration::from_secs(60);
 /// Tells this program that it is the one whose disk is full.
 const FULL_DISK: &str = "full-disk";
+/// Tells this program that it is the one whose tasks keep what they read.
+const KEEPS_ALL: &str = "keeps-all";
 
 type Case = (&'static str, fn() -> Result<()>);
 
@@ -37,12 +39,17 @@ const CASES: &[Case] = &[
     ("what nobody reads is pinned for nobody", unread),
     ("a task that goes on does not keep what it has dropped", dropped_in_mid_task),
     ("a worker gets many at once: small ones, large ones, errors", many_at_once),
+    ("a task reads more than may be lent at a time, one after the other", more_than_is_lent),
+    ("what comes unasked and is not read stands in nobody's way", unasked),
     ("a million objects leave nothing behind", a_million),
 ];
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(FULL_DISK) {
         return full_disk();
+    }
+    if std::env::args().nth(1).as_deref() == Some(KEEPS_ALL) {
+        return keeps_all();
     }
     let _session = Builder::new()
         .processes(2)
@@ -59,6 +66,9 @@ fn main() -> ExitCode {
         .arg(FULL_DISK)
         .status()
         .expect("a shell can be started");
+    let program = std::env::current_exe().expect("a test has a path");
+    let keeps_all = Command::new(program).arg(KEEPS_ALL).status().expect("it can be started");
+    harness.case("who reads too much at a time is told so", || keeps_all.success());
     harness.case("a full disk is an error on `put`, and nothing is lost", || status.success());
     harness.end()
 }
@@ -351,6 +361,100 @@ fn many_at_once() -> Result<()> {
     assert_eq!(get(firsts::remote(large, false))?, (0..count).collect::<Vec<_>>());
     empty_in_the_end();
     Ok(())
+}
+
+/// The references stay, and are read twice: vectors, which are copied, and arrays, which are mapped.
+#[remote]
+fn reads_each(
+    vectors: Vec<ObjectRef<Vec<u64>>>,
+    arrays: Vec<ObjectRef<Array<u64>>>,
+) -> Result<Vec<u64>> {
+    let firsts = || vectors.iter().map(|vector| Ok(get(vector)?[0])).collect::<Result<Vec<_>>>();
+    let mut all = firsts()?;
+    assert_eq!(firsts()?, all);
+    for array in &arrays {
+        let (one, other) = (get(array)?, get(array)?);
+        assert_eq!(one.as_ptr(), other.as_ptr(), "in place, as long as somebody has it");
+        all.push(one[0]);
+    }
+    let again = arrays.iter().map(|array| Ok(get(array)?[0])).collect::<Result<Vec<_>>>()?;
+    assert_eq!(again, all[vectors.len()..]);
+    Ok(all)
+}
+
+/// The same without a thread that blocks, and at last without references.
+#[remote]
+async fn reads_each_later(vectors: Vec<ObjectRef<Vec<u64>>>) -> Result<Vec<u64>> {
+    let mut all = Vec::new();
+    for vector in &vectors {
+        all.push((vector.await?[0], vector.await?[1]).0);
+    }
+    let mut again = Vec::new();
+    for vector in vectors {
+        again.push(vector.await?[0]);
+    }
+    assert_eq!(all, again);
+    Ok(all)
+}
+
+fn more_than_is_lent() -> Result<()> {
+    let count = store_bytes() as u64 / (4 * MIB) as u64 + 4;
+    let vectors = (0..count).map(|x| put(vec![x; MIB / 2])).collect::<Result<Vec<_>>>()?;
+    let arrays = (count..2 * count).map(|x| put(Array::from(vec![x; MIB / 2])));
+    let arrays = arrays.collect::<Result<Vec<_>>>()?;
+    let all = get(reads_each::remote(vectors.clone(), arrays))?;
+    assert_eq!(all, (0..2 * count).collect::<Vec<_>>());
+    assert_eq!(get(reads_each_later::remote(vectors))?, (0..count).collect::<Vec<_>>());
+    empty_in_the_end();
+    Ok(())
+}
+
+/// Waits for them all, passes them on, and reads them only then.
+#[remote]
+fn makes_and_passes_on(count: u64) -> Result<(u64, u64)> {
+    let made: Vec<_> = (0..count).map(|seed| make::remote(seed, 4 * MIB)).collect();
+    let (made, missing) = wait(made, count as usize, None)?;
+    assert!(missing.is_empty());
+    let sums: Vec<_> = made.iter().map(check::remote).collect();
+    let there = get(&sums)?.into_iter().fold(0, u64::wrapping_add);
+    let read = made.iter().map(|array| Ok(checksum(&get(array)?)));
+    let here = read.collect::<Result<Vec<_>>>()?.into_iter().fold(0, u64::wrapping_add);
+    Ok((there, here))
+}
+
+fn unasked() -> Result<()> {
+    let count = store_bytes() as u64 / (4 * MIB) as u64 + 4;
+    let (there, here) = get(makes_and_passes_on::remote(count))?;
+    assert_eq!(there, here);
+    empty_in_the_end();
+    Ok(())
+}
+
+#[remote(max_retries = 0)]
+fn keeps(refs: Vec<ObjectRef<Array<u64>>>) -> Result<usize> {
+    Ok(refs.iter().map(get).collect::<Result<Vec<_>>>()?.len())
+}
+
+/// A session whose store soon gives up.
+fn keeps_all() -> ExitCode {
+    let _session = Builder::new()
+        .processes(1)
+        .object_store_memory(16 * MIB)
+        .store_timeout(Duration::from_secs(1))
+        .log_level(LogLevel::Off)
+        .start()
+        .expect("the session starts");
+    let kept = || {
+        let refs =
+            (0..6).map(|x| put(Array::from(vec![x; MIB / 4]))).collect::<Result<Vec<_>>>()?;
+        get(keeps::remote(refs))
+    };
+    let error = kept().map(drop).unwrap_err().to_string();
+    for part in ["within 1s (`store_timeout`)", "at most 8388608, half of", "drop arrays"] {
+        assert!(error.contains(part), "{error}");
+    }
+    empty_in_the_end();
+    ExitCode::SUCCESS
 }
 
 fn a_million() -> Result<()> {

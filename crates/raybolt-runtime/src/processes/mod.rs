@@ -27,7 +27,7 @@
 //! - `judges`: what failures are worth of tasks that workers submit. `errand`: what workers have
 //!   their driver do.
 //! - `code`: names of code. `parcel`: values on their way. `layout`: long runs of numbers in them. `plain`: values
-//!   that are nothing else.
+//!   that are nothing else. `mapping`: what handles in workers have of the store.
 
 pub(crate) mod actor_requests;
 mod answers;
@@ -48,6 +48,7 @@ pub(crate) mod lent;
 pub(crate) mod link;
 pub(crate) mod logs;
 pub(crate) mod made;
+pub(crate) mod mapping;
 pub(crate) mod monitor;
 pub(crate) mod node;
 pub(crate) mod outlet;

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raybolt_core::calls::owner::{Owner, Returns};
-use raybolt_store::Mapped;
 use raybolt_wire::Value;
 use raybolt_wire::work::Code;
 
@@ -16,9 +15,10 @@ use crate::object::{AnyObject, Lazy, Object, Stored};
 use crate::processes::inlet::Inlet;
 use crate::processes::judges::Judge;
 use crate::processes::layout::Source;
+use crate::processes::mapping::Mapping;
 use crate::processes::parcel::{self, Piece, Unpackable, Unreadable};
 use crate::processes::relay::Relay;
-use crate::processes::shelf::{Parked, Shelf, Spot};
+use crate::processes::shelf::{Parked, Pins, Shelf, Spot};
 use crate::processes::upstream::Loan;
 
 /// A value as bytes. The objects that it refers to live as long as it does.
@@ -37,8 +37,8 @@ enum Payload {
     LaidOut(Arc<[u8]>),
     /// The same in the store that this process has.
     Parked(Arc<Parked>),
-    /// The same in the driver's store.
-    Mapped(Mapped),
+    /// The same in the driver's store, in a worker.
+    Mapped(Mapping),
 }
 
 /// The type of values that this process does not know.
@@ -66,13 +66,17 @@ pub(crate) struct RawJob {
 }
 
 impl Payload {
-    fn of(piece: Piece<'_>) -> std::result::Result<Self, String> {
+    /// `pins` keep it where it is; whether somebody waits for it.
+    fn of(piece: Piece<'_>, pins: Pins, is_awaited: bool) -> std::result::Result<Self, String> {
         Ok(match piece {
             Piece::Inline(own) => Payload::Inline(Bytes::copy_from_slice(own)),
             Piece::LaidOut(all) => Payload::LaidOut(all.into()),
             Piece::Stored(spot) => Shelf::of_session(|shelf| match shelf {
                 Shelf::Node(shelf) => shelf.adopt(spot).map(Payload::Parked),
-                Shelf::Worker(_) => shelf.read(spot).map(Payload::Mapped),
+                Shelf::Worker(upstream) => {
+                    let mapped = upstream.found(spot)?;
+                    Ok(Payload::Mapped(Mapping::new(mapped, pins, is_awaited)))
+                }
             })?,
             Piece::Reference(id) => return Err(format!("object {id:x} stands for a value")),
         })
@@ -85,15 +89,19 @@ impl Encoded {
         piece: Piece<'_>,
         keeps: Vec<Arc<dyn AnyObject>>,
     ) -> std::result::Result<Arc<Self>, String> {
-        Ok(Arc::new(Encoded { payload: Payload::of(piece)?, keeps, _loan: None }))
+        let payload = Payload::of(piece, Pins::default(), true)?;
+        Ok(Arc::new(Encoded { payload, keeps, _loan: None }))
     }
 
-    /// The same in a worker, with what the driver lent for it.
+    /// The same in a worker, with what the driver lent for it; whether somebody waits for it.
     pub(crate) fn lent(
         piece: Piece<'_>,
-        loan: Option<Loan>,
+        mut loan: Option<Loan>,
+        is_awaited: bool,
     ) -> std::result::Result<Arc<Self>, String> {
-        Ok(Arc::new(Encoded { payload: Payload::of(piece)?, keeps: Vec::new(), _loan: loan }))
+        let pins = loan.as_mut().map(Loan::take_pins).unwrap_or_default();
+        let payload = Payload::of(piece, pins, is_awaited)?;
+        Ok(Arc::new(Encoded { payload, keeps: Vec::new(), _loan: loan }))
     }
 
     /// The value of what has none.
@@ -107,20 +115,22 @@ impl Encoded {
         Arc::new(Encoded { payload: Payload::Parked(parked), keeps, _loan: None })
     }
 
-    /// The value.
-    pub(crate) fn decode<T: Value>(&self) -> Result<T> {
+    /// The value; nothing if it has to be asked for again.
+    pub(crate) fn decode<T: Value>(&self) -> Option<Result<T>> {
         let decoded = match &self.payload {
             Payload::Inline(own) => parcel::open_value(own, &Source::None),
             Payload::LaidOut(all) => parcel::open_layout(&Source::Copied(all.clone())),
-            Payload::Mapped(mapped) => parcel::open_layout(&Source::Mapped(mapped.clone())),
+            Payload::Mapped(mapping) => {
+                mapping.read(|mapped| parcel::open_layout(&Source::Mapped(mapped.clone())))?
+            }
             Payload::Parked(parked) => match parked.source() {
                 Ok(source) => parcel::open_layout(&source),
                 Err(error) => Err(Unreadable::Store(error.to_string())),
             },
         };
-        decoded.map_err(|error| {
+        Some(decoded.map_err(|error| {
             Error::new(Kind::Decode { task: "an object".into(), because: error.to_string() })
-        })
+        }))
     }
 
     /// Appends it for another process.
@@ -135,9 +145,14 @@ impl Encoded {
                 let (spot, guard) = parked.spot()?;
                 parcel::put_stored(spot, guard, out);
             }
-            Payload::Mapped(mapped) => {
-                let fill = &mut |into: &mut [u8]| raybolt_store::copy(into, mapped);
-                let (spot, guard) = Shelf::of_session(|shelf| shelf.write(mapped.len(), fill))?;
+            Payload::Mapped(mapping) => {
+                let written = mapping.read(|mapped| {
+                    let fill = &mut |into: &mut [u8]| raybolt_store::copy(into, mapped);
+                    Shelf::of_session(|shelf| shelf.write(mapped.len(), fill))
+                });
+                // Not reached: a worker passes references on, not the values of others.
+                let let_go = || Unpackable::Store("the value was let go of".into());
+                let (spot, guard) = written.ok_or_else(let_go)??;
                 parcel::put_stored(spot, guard, out);
             }
         }
@@ -156,6 +171,14 @@ impl Encoded {
         matches!(self.payload, Payload::Parked(_) | Payload::Mapped(_))
     }
 
+    /// Whether it is here to be read; else it is asked for again.
+    pub(crate) fn is_here(&self) -> bool {
+        match &self.payload {
+            Payload::Mapped(mapping) => mapping.is_here(),
+            Payload::Inline(_) | Payload::LaidOut(_) | Payload::Parked(_) => true,
+        }
+    }
+
     /// Whether it refers to objects of this process.
     pub(crate) fn has_refs(&self) -> bool {
         !self.keeps.is_empty()
@@ -166,7 +189,7 @@ impl Encoded {
             Payload::Inline(own) => own.len(),
             Payload::LaidOut(all) => all.len(),
             Payload::Parked(parked) => parked.bytes(),
-            Payload::Mapped(mapped) => mapped.len(),
+            Payload::Mapped(mapping) => mapping.bytes() as usize,
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::awaited::{Listed, What};
 use crate::error::{Error, Kind, Result};
 use crate::object::ObjectRef;
 use crate::processes::layout::{Originals, Source};
+use crate::processes::mapping::Allowance;
 use crate::processes::parcel::{self, Packed};
 use crate::processes::raw::{Encoded, unpackable};
 use crate::processes::start;
@@ -44,6 +45,8 @@ const SLAB_SHARE: u64 = 64;
 const SHARED_SHARE: u64 = 8;
 /// The driver is told at once that nobody reads values any more which are longer than this together.
 const UNSAID_BYTES_MAX: u64 = 1 << 20;
+/// And than such a part of the store.
+const UNSAID_SHARE: u64 = 128;
 /// How long room is waited for if nobody says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it looks whether there is room: what code in the driver has read goes without a word.
@@ -120,9 +123,12 @@ pub(crate) struct WorkerShelf {
     pinned: Mutex<HashMap<u64, Vec<Mapped>>>,
     /// Bytes that nobody reads any more, of which the driver has not been told.
     unsaid_bytes: AtomicU64,
+    /// What handles keep of what they have.
+    pub(crate) held: Allowance,
 }
 
 /// What a message had pinned in the store; unpinned when this and whatever reads it are dropped.
+#[derive(Default)]
 pub(crate) struct Pins(Vec<u64>);
 
 /// A slab in a worker; returned when the last value in it is on its way.
@@ -374,8 +380,9 @@ impl NodeShelf {
     fn too_much_is_read(&self, bytes: u64) -> ShelfError {
         let (usage, patience) = (self.store.usage(), self.patience);
         ShelfError::Failed(format!(
-            "{bytes} bytes could not be lent to a worker within {patience:?}: {} of {} bytes of the store are being read (`object_store_memory`)",
-            usage.pinned_bytes, usage.capacity_bytes
+            "{bytes} bytes could not be lent to a worker within {patience:?} (`store_timeout`): {} bytes are being read in place, and that may be at most {}, half of the store; let tasks drop arrays and `Bytes` that they have read, or make the store larger (`object_store_memory`)",
+            usage.pinned_bytes,
+            usage.capacity_bytes / 2
         ))
     }
 }
@@ -506,14 +513,30 @@ impl Upstream {
         Ok(Arc::new(LentSlab { ticket: Ticket(ticket), slab }))
     }
 
-    /// What lies at a spot that came in a message.
+    /// What lies at a spot that came in a message, and is about to be read.
     fn map(&self, spot: Spot) -> Result<Mapped, String> {
-        let mapped = self.pinned().get(&spot.key.0).and_then(|all| all.first().cloned());
-        let mapped = mapped.filter(|mapped| mapped.region() == spot.region);
-        let mapped =
-            mapped.ok_or_else(|| format!("{} is not pinned for this worker", spot.region))?;
+        let mapped = self.found(spot)?;
         self.view()?.populate(spot.region);
         Ok(mapped)
+    }
+
+    /// The same, if it is not read yet.
+    pub(crate) fn found(&self, spot: Spot) -> Result<Mapped, String> {
+        let mapped = self.pinned().get(&spot.key.0).and_then(|all| all.first().cloned());
+        let mapped = mapped.filter(|mapped| mapped.region() == spot.region);
+        mapped.ok_or_else(|| format!("{} is not pinned for this worker", spot.region))
+    }
+
+    /// Maps these bytes now rather than page by page.
+    pub(crate) fn populate(&self, mapped: &Mapped) {
+        if let Ok(view) = self.view() {
+            view.populate(mapped.region());
+        }
+    }
+
+    /// How large the store is; nothing if this worker has none.
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.view().map_or(0, ArenaView::capacity_bytes)
     }
 
     /// The driver has pinned these with its next message.
@@ -546,7 +569,7 @@ impl Upstream {
         self.say(&ToDriver::Unpinned { key });
         // Within a task that goes with its answer, but room in the store cannot wait for long tasks.
         let unsaid_bytes = self.shelf.unsaid_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if unsaid_bytes >= UNSAID_BYTES_MAX {
+        if unsaid_bytes >= UNSAID_BYTES_MAX.min(self.capacity_bytes() / UNSAID_SHARE) {
             self.shelf.unsaid_bytes.store(0, Ordering::Relaxed);
             self.serving.link.flush();
         }

@@ -37,7 +37,7 @@ use crate::processes::inlet::{Inlet, Item, Supplier};
 use crate::processes::judges::Predicates;
 use crate::processes::leader::Leader;
 use crate::processes::link::FRAME_MAX;
-use crate::processes::parcel::{self, Packed};
+use crate::processes::parcel::{self, Packed, Piece};
 use crate::processes::raw::Encoded;
 use crate::processes::relay::AtDriver;
 use crate::processes::serve::Serving;
@@ -82,7 +82,14 @@ struct Known {
 pub(crate) struct Loan {
     refs: Vec<u64>,
     /// Values in the store that came with it too.
-    _pins: Pins,
+    pins: Pins,
+}
+
+impl Loan {
+    /// What is to be unpinned before the rest is given back.
+    pub(crate) fn take_pins(&mut self) -> Pins {
+        std::mem::take(&mut self.pins)
+    }
 }
 
 impl Drop for Loan {
@@ -102,7 +109,7 @@ impl Upstream {
         let mut known = self.known();
         refs.iter().for_each(|id| known.lent(*id));
         drop(known);
-        Loan { refs, _pins: self.pins(pins) }
+        Loan { refs, pins: self.pins(pins) }
     }
 
     pub(crate) fn new(
@@ -195,7 +202,7 @@ impl Upstream {
         let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             let then = then.lock().expect("no thread panics with this lock").take();
             if let (Some(then), Some(result)) = (then, answer.0.slot.get()) {
-                then(result.as_ref().map_err(Clone::clone).and_then(Lazy::read));
+                then(Lazy::read_first(result));
             }
         });
         if let Err(Waiter::Callback { call, .. }) =
@@ -357,7 +364,7 @@ impl Upstream {
         };
         // The last of a handle must not go with the lock held.
         let handles: Vec<_> = handles.iter().filter_map(Weak::upgrade).collect();
-        let Some(one) = handles.iter().find(|handle| handle.is_ready()) else { return false };
+        let Some(one) = handles.iter().find(|handle| handle.has_value()) else { return false };
         let mut others = handles.iter().filter(|handle| !handle.is_ready());
         others.all(|other| one.share(other.clone()))
     }
@@ -411,7 +418,7 @@ impl Upstream {
             let Some(known) = known.arrived(id) else { return };
             known.handles.clone()
         };
-        let value = value(id, outcome, body, loan);
+        let value = value(id, outcome, body, loan, || self.serving.session().awaited.awaits(id));
         for handle in handles.iter().filter_map(Weak::upgrade) {
             handle.arrived(value.clone());
         }
@@ -528,12 +535,21 @@ impl Upstream {
 }
 
 /// What a message says that an object is.
-fn value(id: u64, outcome: Outcome, mut body: &[u8], loan: Option<Loan>) -> Result<Arc<Encoded>> {
+fn value(
+    id: u64,
+    outcome: Outcome,
+    mut body: &[u8],
+    loan: Option<Loan>,
+    is_awaited: impl FnOnce() -> bool,
+) -> Result<Arc<Encoded>> {
     let unreadable =
         |because: String| Error::new(Kind::Decode { task: format!("object {id:x}"), because });
     match outcome {
         Outcome::Returned => match parcel::take_piece(&mut body) {
-            Ok(piece) => Encoded::lent(piece, loan).map_err(unreadable),
+            Ok(piece) => {
+                let is_awaited = matches!(piece, Piece::Stored(_)) && is_awaited();
+                Encoded::lent(piece, loan, is_awaited).map_err(unreadable)
+            }
             Err(error) => Err(unreadable(error.to_string())),
         },
         Outcome::Failed => {
