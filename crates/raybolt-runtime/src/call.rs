@@ -345,7 +345,7 @@ fn wait_for<T: Value>(
         if let Some(result) = slot.get() {
             return Ok(result);
         }
-        if let Some(actor) = session.waits_for_itself(key, object.0.hold.id()) {
+        if let Some(actor) = session.waits_for_itself(key) {
             return slot.get().ok_or_else(|| Error::new(Kind::WaitsForItself { actor }));
         }
         let until = deadline.map(|(until, _)| until);
@@ -354,7 +354,8 @@ fn wait_for<T: Value>(
         if let Some(members) = circle::closed_by(session, &sleeper, key) {
             return slot.get().ok_or_else(|| Error::new(Kind::Circle { members }));
         }
-        let there = session.blocking(|| session.wait_for_slot(slot, until));
+        let id = object.0.hold.id();
+        let there = session.blocking(|| session.wait_for_value(id, slot, until))?;
         there.ok_or_else(|| late(session, object, deadline))
     })?
 }

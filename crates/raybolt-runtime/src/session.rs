@@ -45,11 +45,10 @@ use crate::object::{AnyObject, ObjectRef};
 use crate::pool::{self, Pool};
 use crate::processes::errand::{self, Errand};
 use crate::processes::keeper::{Keeper, Settings};
-use crate::processes::leader::{Leader, Party, Source};
 use crate::processes::node::Node;
 use crate::processes::start::{self, Invitation};
 use crate::processes::upstream::Upstream;
-use crate::slot::{Slot, Waiter};
+use crate::slot::Slot;
 use crate::stream::Stalled;
 use crate::timer::Timer;
 
@@ -503,11 +502,8 @@ impl Session {
     }
 
     /// The name of the actor whose call runs here, if what makes `object` is another call of it that
-    /// cannot start before this one has ended.
-    pub(crate) fn waits_for_itself(&self, object: ObjectKey, id: u64) -> Option<String> {
-        if let Place::Driver(upstream) = &self.place {
-            return upstream.waits_for_itself(id);
-        }
+    /// cannot start before this one has ended. Of a call in a worker its driver knows.
+    pub(crate) fn waits_for_itself(&self, object: ObjectKey) -> Option<String> {
         let current = context::current_actor()?;
         let (actor, task) = {
             let hub = self.lock();
@@ -547,8 +543,24 @@ impl Session {
     ) -> Option<&'a T> {
         match &self.place {
             Place::Here => slot.wait(until),
-            Place::Workers(node) => wait_leading(&node.leader, slot, until),
-            Place::Driver(upstream) => wait_leading(&upstream.leader, slot, until),
+            Place::Workers(node) => node.leader.wait_for(slot, until),
+            Place::Driver(upstream) => upstream.leader.wait_for(slot, until),
+        }
+    }
+
+    /// The same for the value of an object.
+    ///
+    /// # Errors
+    /// When it would wait for ever, in a circle over processes.
+    pub(crate) fn wait_for_value<'a, T>(
+        &self,
+        object: u64,
+        slot: &'a Slot<T>,
+        until: Option<Instant>,
+    ) -> Result<Option<&'a T>> {
+        match &self.place {
+            Place::Driver(upstream) if until.is_none() => upstream.wait_for_value(object, slot),
+            _ => Ok(self.wait_for_slot(slot, until)),
         }
     }
 
@@ -690,21 +702,6 @@ impl Session {
 }
 
 /// Waits for a slot; this thread reads the links meanwhile, if nobody else does.
-fn wait_leading<'a, S: Source, T>(
-    leader: &Arc<Leader<S>>,
-    slot: &'a Slot<T>,
-    until: Option<Instant>,
-) -> Option<&'a T> {
-    let (nudged, party) = (leader.clone(), Party::me());
-    let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || nudged.nudge(&party));
-    let key = Arc::as_ptr(&call).cast::<()>() as usize;
-    if slot.watch(Waiter::Callback { key, call }).is_ok() {
-        leader.wait(until, || slot.is_set());
-        slot.unwatch(key);
-    }
-    slot.get()
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
         // The last holder may be a thread of the runtime itself, where a plain drop would block.

@@ -144,6 +144,13 @@ pub enum ToWorker {
         /// The task, by the first object that it returns.
         object: u64,
     },
+    /// A wait of which the worker told is one in a circle: none of those who wait there could go on.
+    Circle {
+        /// Which wait.
+        wait: u64,
+        /// Who waits for whom, in words; the last one waits for the first.
+        members: Vec<String>,
+    },
 }
 
 /// A value in the store that is pinned for a worker.
@@ -459,6 +466,24 @@ pub enum ToDriver {
     Expect {
         /// Which.
         objects: Vec<u64>,
+    },
+    /// A task waits for an object, for as long as it takes.
+    Waits {
+        /// Which task or call.
+        task: u64,
+        /// A number for this wait, which the worker chose.
+        wait: u64,
+        /// What it waits for.
+        object: u64,
+        /// The actor that begins no other call meanwhile.
+        actor: Option<u64>,
+    },
+    /// That is over.
+    WaitsNoMore {
+        /// Which task or call.
+        task: u64,
+        /// Which wait of it.
+        wait: u64,
     },
 }
 

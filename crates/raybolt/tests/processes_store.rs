@@ -450,7 +450,9 @@ fn keeps_all() -> ExitCode {
         get(keeps::remote(refs))
     };
     let error = kept().map(drop).unwrap_err().to_string();
-    for part in ["within 1s (`store_timeout`)", "at most 8388608, half of", "drop arrays"] {
+    for part in
+        ["to a worker within 1s: ", "at most 8388608, half of", "drop arrays", "(`store_timeout`)"]
+    {
         assert!(error.contains(part), "{error}");
     }
     empty_in_the_end();

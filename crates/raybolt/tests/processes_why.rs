@@ -24,6 +24,8 @@ const MIB: usize = 1 << 20;
 /// Four of these fill a store of eight MiB.
 const QUARTER: usize = 2 * MIB - 64 * 1024;
 const SOON: Duration = Duration::from_secs(60);
+/// Longer than it takes until the driver hears of a wait.
+const SHORT: Duration = Duration::from_millis(100);
 /// Names the folder of the gates.
 const GATES: &str = "WHY_GATES";
 
@@ -36,7 +38,10 @@ const CASES: &[Case] = &[
     ("an argument that cannot be lent yet is its task's wait", argument),
     ("a put that waits in vain is an error with the store's figures", in_vain),
     ("an async task in a worker says what it awaits", async_task),
-    ("actors in workers that wait for each other are a circle", circle),
+    ("actors in workers that wait for each other are told so", circle),
+    ("a task in a worker that waits in a circle is told so", circle_by_a_task),
+    ("what is no circle is not taken for one", no_circle),
+    ("an actor in a worker that waits for itself is told so", itself),
     ("actors in workers that await each other are a circle", async_circle),
     ("a worker that starts is what tasks wait for", worker),
     ("a worker of gpus that starts is what its tasks wait for", worker_of_gpus),
@@ -179,27 +184,84 @@ impl Keeper {
 /// As a keeper, but without calls that leave their thread: one runs at a time.
 struct Clerk {
     friend: Option<ClerkHandle>,
+    own: Option<ObjectRef<u64>>,
 }
 
 #[remote]
 impl Clerk {
     pub fn new() -> Self {
-        Clerk { friend: None }
+        Clerk { friend: None, own: None }
     }
 
     pub fn meet(&mut self, friend: ClerkHandle) {
         self.friend = Some(friend);
     }
 
-    pub fn ask(&mut self) -> Result<u64> {
-        get(self.friend.as_ref().unwrap().ask_back())
+    /// Asks the next one, and so on, so often.
+    pub fn pass_on(&mut self, times: usize) -> Result<u64> {
+        match times {
+            0 => Ok(1),
+            _ => get(self.friend.as_ref().unwrap().pass_on(times - 1)),
+        }
     }
 
-    pub fn ask_back(&mut self) -> Result<u64> {
-        get(self.friend.as_ref().unwrap().give())
+    /// Waits only for some time for one who waits for us; whether it was over.
+    pub fn pass_on_for_a_while(&mut self) -> bool {
+        let answer = self.friend.as_ref().unwrap().pass_on(1);
+        get_timeout(answer, SHORT).is_err_and(|error| error.is_timeout())
     }
 
-    pub fn give(&mut self) -> u64 {
+    pub fn read_of(&mut self, refs: Vec<ObjectRef<u64>>, sign: PathBuf) -> Result<u64> {
+        File::create(sign).expect("the test made room");
+        get(&refs[0])
+    }
+
+    pub fn call(&mut self, itself: ClerkHandle) {
+        self.own = Some(itself.pass_on(0));
+    }
+
+    pub fn read_own(&mut self) -> Result<u64> {
+        get(self.own.as_ref().expect("called before"))
+    }
+}
+
+/// Asks the clerk as soon as that has given a sign.
+#[remote]
+fn asks_when(clerk: ClerkHandle, sign: PathBuf) -> Result<u64> {
+    while !sign.exists() {
+        std::thread::yield_now();
+    }
+    get(clerk.pass_on(0))
+}
+
+/// Its calls may run beside each other.
+struct Twin {
+    friend: std::sync::Mutex<Option<TwinHandle>>,
+}
+
+#[remote]
+impl Twin {
+    pub fn new() -> Self {
+        Twin { friend: std::sync::Mutex::new(None) }
+    }
+
+    pub fn meet(&self, friend: TwinHandle) {
+        *self.friend.lock().unwrap() = Some(friend);
+    }
+
+    pub fn ask_slowly(&self) -> Result<u64> {
+        let friend = self.friend.lock().unwrap().clone();
+        get(friend.unwrap().ask_back_slowly())
+    }
+
+    pub fn ask_back_slowly(&self) -> Result<u64> {
+        let friend = self.friend.lock().unwrap().clone();
+        get(friend.unwrap().give_slowly())
+    }
+
+    /// Longer than a wait is kept secret from the driver.
+    pub fn give_slowly(&self) -> u64 {
+        std::thread::sleep(4 * SHORT);
         1
     }
 }
@@ -333,24 +395,64 @@ fn async_task() -> Result<()> {
     Ok(())
 }
 
+/// Whoever of them is the last to wait is told, and the error comes back to who has asked.
 fn circle() -> Result<()> {
+    let _session = session(Builder::new());
+    let clerks: Vec<_> = (0..3).map(|_| Clerk::remote()).collect();
+    for count in 2..=3 {
+        let next = |at: usize| clerks[(at + 1) % count].clone();
+        let meets: Vec<_> = (0..count).map(|at| clerks[at].meet(next(at))).collect();
+        get_timeout(meets, SOON)?;
+        let error = get_timeout(clerks[0].pass_on(count), SOON).unwrap_err().to_string();
+        let members = error.matches(" `Clerk::pass_on`, which waits for").count();
+        assert!(members >= count, "{error}");
+        assert!(error.contains(", which waits for the first again: none of them could"), "{error}");
+        let lives: Vec<_> = clerks.iter().map(|clerk| clerk.pass_on(0)).collect();
+        assert_eq!(get_timeout(lives, SOON)?, [1; 3], "all of them live on");
+    }
+    Ok(())
+}
+
+fn circle_by_a_task() -> Result<()> {
+    let _session = session(Builder::new());
+    let clerk = Clerk::remote();
+    let sign = std::env::temp_dir().join(format!("rb-{}-reads", std::process::id()));
+    let asks = asks_when::remote(clerk.clone(), sign.clone());
+    let reads = clerk.read_of(vec![asks.clone()], sign.clone());
+    let told = [get_timeout(asks, SOON), get_timeout(reads, SOON)];
+    drop(std::fs::remove_file(sign));
+    let texts: Vec<_> =
+        told.iter().filter_map(|told| Some(told.as_ref().err()?.to_string())).collect();
+    assert!(texts.iter().any(|text| text.contains("waits for the first again")), "{told:?}");
+    assert_eq!(get_timeout(clerk.pass_on(0), SOON)?, 1);
+    Ok(())
+}
+
+/// All of these come back to where they began, and yet none waits for ever.
+fn no_circle() -> Result<()> {
     let _session = session(Builder::new());
     let (one, other) = (Clerk::remote(), Clerk::remote());
     get_timeout((one.meet(other.clone()), other.meet(one.clone())), SOON)?;
-    let object = one.ask();
-    let causes = [Cause::Get, Cause::Get, Cause::ActorQueue, Cause::Circle];
-    let told = explained(Some(&object.to_string()), &causes);
-    let texts = [
-        "`Clerk::ask` on thread ",
-        "`Clerk::ask_back` on thread ",
-        "`Clerk::give` waits in the queue of actor-1 `Clerk`: 0 calls are before it, 1 running",
-        "`Clerk::ask` again: a circle of task-",
-    ];
-    tells(&told, &texts);
-    assert!(told.steps[3].text.contains(": none of them can ever go on; "), "{told}");
-    kill(&one);
-    assert!(get_timeout(object, SOON).is_err());
-    assert_eq!(get_timeout(other.give(), SOON)?, 1, "the other one lives on");
+    assert!(get_timeout(one.pass_on_for_a_while(), SOON)?, "its time was over");
+    let (one, other) =
+        (Twin::options().max_concurrency(2).remote(), Twin::options().max_concurrency(2).remote());
+    get_timeout((one.meet(other.clone()), other.meet(one.clone())), SOON)?;
+    assert_eq!(get_timeout(one.ask_slowly(), SOON)?, 1, "there is room for a second call");
+    let clerk = Clerk::remote();
+    for _ in 0..100 {
+        get_timeout(clerk.call(clerk.clone()), SOON)?;
+        assert_eq!(get_timeout(clerk.read_own(), SOON)?, 1, "it ran before the one that reads it");
+    }
+    Ok(())
+}
+
+fn itself() -> Result<()> {
+    let _session = session(Builder::new());
+    let twin = Twin::remote();
+    get_timeout(twin.meet(twin.clone()), SOON)?;
+    let error = get_timeout(twin.ask_slowly(), SOON).unwrap_err().to_string();
+    assert!(error.contains("actor `Twin` waits for a call of its own"), "{error}");
+    assert_eq!(get_timeout(twin.give_slowly(), SOON)?, 1);
     Ok(())
 }
 

@@ -246,9 +246,10 @@ impl<J> Queue<J> {
         self.len == 0
     }
 
-    /// Whether a call runs that lets no other run beside it.
+    /// Whether a call runs that lets no other run beside it, of whatever group that is.
     pub fn runs_alone(&self) -> bool {
-        self.exclusive_runs
+        let is_one_by_one = matches!(&self.groups[..], [group] if group.limit == 1);
+        self.exclusive_runs || is_one_by_one && self.running > 0
     }
 
     /// How many calls run.

@@ -3,6 +3,7 @@
 //! Tasks and calls that wait for each other in a circle never go on. Whoever is the last to join such a
 //! circle is told instead of sleeping: it has entered itself on the list of those who wait before it
 //! looks, so of several that join at the same moment one sees the others.
+//! Over processes the driver looks ([`circles`](crate::processes::circles)).
 //!
 //! # Invariants
 //! - **CIRCLE-1 (sure).** Only waits without a time limit count, and only calls that cannot start before the
@@ -20,7 +21,7 @@ use crate::ids::Id;
 use crate::session::Session;
 
 /// A circle of more members than this is not found before it is slept in; `why` shows it.
-const MEMBERS_MAX: usize = 32;
+pub(crate) const MEMBERS_MAX: usize = 32;
 
 /// The members of the circle that this sleeper closes by waiting for `object`, if it does.
 pub(crate) fn closed_by(
@@ -63,6 +64,6 @@ fn waits_for(hub: &Hub, sleeper: &Sleeper<'_>, task: TaskKey) -> Option<(TaskKey
     waiting.min_by_key(|(_, number)| *number != own)
 }
 
-fn named(hub: &Hub, task: TaskKey) -> String {
+pub(crate) fn named(hub: &Hub, task: TaskKey) -> String {
     format!("{} `{}`", Id::Task(task), hub.name_of(task))
 }

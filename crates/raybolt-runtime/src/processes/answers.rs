@@ -24,6 +24,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Ended;
 use crate::object::AnyObject;
 use crate::panics;
+use crate::processes::circles::Said;
 use crate::processes::inlet::Maker;
 use crate::processes::keeper::Order;
 use crate::processes::leader::{self, Source};
@@ -42,6 +43,8 @@ pub(super) struct Batch {
     /// Actors whose calls were answered.
     actors: Vec<Arc<Remote>>,
     over: Vec<Over>,
+    /// Waits of which workers have told.
+    waits: Vec<(ProcessId, Said)>,
     /// What is wrong with a frame that is no message.
     garbled: Option<String>,
 }
@@ -96,7 +99,9 @@ impl Workers {
         let mut each = |frame: &[u8]| self.arrived(session, &worker, frame, &mut batch);
         let _ = worker.link.read(&mut each); // Its end is why we are here.
         worker.link.end();
+        batch.waits.clear();
         self.conclude(session, batch);
+        self.waits.process_lost(process);
         Some(worker)
     }
 
@@ -187,6 +192,14 @@ impl Workers {
                     node.shelf.store().slab_returned(worker.process, Ticket(slab));
                 }
             }
+            ToDriver::Waits { task, wait, object, actor } => {
+                let task = KeyData::from_ffi(task).into();
+                batch.waits.push((worker.process, Said::Waits { task, wait, object, actor }));
+            }
+            ToDriver::WaitsNoMore { task, wait } => {
+                let task = KeyData::from_ffi(task).into();
+                batch.waits.push((worker.process, Said::WaitsNoMore { task, wait }));
+            }
             ToDriver::Unpinned { key } => {
                 if let Place::Workers(node) = &session.place {
                     node.shelf.unpinned(worker.process, key);
@@ -197,11 +210,24 @@ impl Workers {
 
     /// Tells the machines what has ended, and sends what there is room for now.
     pub(super) fn conclude(self: &Arc<Self>, session: &Arc<Session>, batch: Batch) {
-        let now_us = self.now_us();
-        let Batch { ended, leases, actors, over, garbled: _ } = batch;
-        if ended.is_empty() && over.is_empty() {
-            return;
+        let Batch { ended, leases, actors, over, waits, garbled: _ } = batch;
+        if !(ended.is_empty() && over.is_empty()) {
+            self.conclude_ended(session, ended, leases, actors, over);
         }
+        if !waits.is_empty() {
+            self.hear_of_waits(session, waits);
+        }
+    }
+
+    fn conclude_ended(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        ended: Vec<(TaskKey, Attempt, Ended)>,
+        leases: Vec<(LeaseKey, ClassId, u32)>,
+        actors: Vec<Arc<Remote>>,
+        over: Vec<Over>,
+    ) {
+        let now_us = self.now_us();
         let mut again = Vec::new();
         let pushes = session.act(|hub| {
             for (task, attempt, ended) in ended {

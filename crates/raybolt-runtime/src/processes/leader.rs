@@ -33,6 +33,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use crate::slot::{Slot, Waiter};
+
 /// How long the lead may be vacant before the standby looks.
 const PERIOD: Duration = Duration::from_millis(1);
 
@@ -124,6 +126,39 @@ impl<S: Source> Leader<S> {
             self.leave_the_list();
         }
         self.pass_on(); // We may have been woken in order to lead, and nobody else was.
+    }
+
+    /// Takes part until a value is there.
+    pub(crate) fn wait_for<'a, T>(
+        self: &Arc<Self>,
+        slot: &'a Slot<T>,
+        until: Option<Instant>,
+    ) -> Option<&'a T> {
+        let (key, call) = self.nudging();
+        if slot.watch(Waiter::Callback { key, call }).is_ok() {
+            self.wait(until, || slot.is_set());
+            slot.unwatch(key);
+        }
+        slot.get()
+    }
+
+    /// Takes part until one of two values is there.
+    pub(crate) fn wait_for_either<T, U>(self: &Arc<Self>, one: &Slot<T>, other: &Slot<U>) {
+        let (key, call) = self.nudging();
+        if one.watch(Waiter::Callback { key, call: call.clone() }).is_ok() {
+            if other.watch(Waiter::Callback { key, call }).is_ok() {
+                self.wait(None, || one.is_set() || other.is_set());
+                other.unwatch(key);
+            }
+            one.unwatch(key);
+        }
+    }
+
+    /// What nudges this thread, and a name for it.
+    fn nudging(self: &Arc<Self>) -> (usize, Arc<dyn Fn() + Send + Sync>) {
+        let (nudged, party) = (self.clone(), Party::me());
+        let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || nudged.nudge(&party));
+        (Arc::as_ptr(&call).cast::<()>() as usize, call)
     }
 
     fn lead(&self, lead: &Lead<'_, S>, deadline: Option<Instant>, done: &impl Fn() -> bool) {

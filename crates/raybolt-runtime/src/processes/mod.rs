@@ -34,6 +34,7 @@ mod answers;
 pub(crate) mod birth;
 pub(crate) mod blackbox;
 pub(crate) mod borrowed;
+pub(crate) mod circles;
 pub(crate) mod code;
 pub(crate) mod deaths;
 pub(crate) mod downstream;

@@ -26,6 +26,7 @@ use raybolt_core::ids::ProcessId;
 use raybolt_store::Store;
 use raybolt_wire::work::ToWorker;
 
+use crate::processes::circles::LongWaits;
 use crate::processes::judges::Judges;
 use crate::processes::keeper::{Keeper, Order};
 use crate::processes::leader::Leader;
@@ -58,6 +59,8 @@ pub(crate) struct Workers {
     pub(crate) relays: Relays,
     /// Failures that workers judge.
     pub(crate) judges: Judges,
+    /// Who waits for long in workers.
+    pub(crate) waits: LongWaits,
     /// What the node's clock counts from.
     start: Instant,
 }
@@ -74,6 +77,7 @@ impl Node {
             is_watched: AtomicBool::new(false),
             relays: Relays::default(),
             judges: Judges::default(),
+            waits: LongWaits::default(),
             start: Instant::now(),
         });
         let (leader, _standby) = Leader::start(workers.clone(), "raybolt-links")?;

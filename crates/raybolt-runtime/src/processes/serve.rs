@@ -308,6 +308,7 @@ impl Serving {
                 self.upstream().predicates.judge(self.session(), object, attempt, body);
             }
             ToWorker::JudgeNoMore { object } => self.upstream().predicates.forget(object),
+            ToWorker::Circle { wait, members } => self.upstream().circle_found(wait, members),
         }
     }
 

@@ -380,7 +380,7 @@ impl NodeShelf {
     fn too_much_is_read(&self, bytes: u64) -> ShelfError {
         let (usage, patience) = (self.store.usage(), self.patience);
         ShelfError::Failed(format!(
-            "{bytes} bytes could not be lent to a worker within {patience:?} (`store_timeout`): {} bytes are being read in place, and that may be at most {}, half of the store; let tasks drop arrays and `Bytes` that they have read, or make the store larger (`object_store_memory`)",
+            "{bytes} bytes could not be lent to a worker within {patience:?}: {} bytes are being read in place, and that may be at most {}, half of the store; let tasks drop arrays and `Bytes` that they have read, raise `object_store_memory`, or wait longer (`store_timeout`)",
             usage.pinned_bytes,
             usage.capacity_bytes / 2
         ))

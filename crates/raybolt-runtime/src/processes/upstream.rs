@@ -32,6 +32,7 @@ use crate::job::{Function, Step, code_of};
 use crate::object::{AnyObject, Lazy, Object, ObjectRef};
 use crate::options::{MAX_RETRIES, TaskOptions, one_cpu};
 use crate::output::{Cells, Output};
+use crate::processes::circles::Told;
 use crate::processes::code;
 use crate::processes::inlet::{Inlet, Item, Supplier};
 use crate::processes::judges::Predicates;
@@ -56,6 +57,8 @@ pub(crate) struct Upstream {
     streams: Mutex<HashMap<u64, Arc<dyn Inlet>>>,
     /// What the failures are worth of tasks that were submitted here.
     pub(crate) predicates: Predicates,
+    /// Long waits that the driver knows of.
+    pub(crate) told: Told,
     pub(crate) shelf: WorkerShelf,
     /// Slabs that were asked for.
     slabs: Mutex<HashMap<u64, Arc<Slot<Granted>>>>,
@@ -125,6 +128,7 @@ impl Upstream {
             known: Mutex::default(),
             streams: Mutex::default(),
             predicates: Predicates::default(),
+            told: Told::default(),
             shelf: WorkerShelf::default(),
             slabs: Mutex::default(),
             kept_bytes: AtomicUsize::new(0),

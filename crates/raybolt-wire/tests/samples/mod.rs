@@ -95,6 +95,11 @@ fn to_worker() -> Vec<(&'static str, ToWorker, &'static [u8])> {
         ),
         ("judge", ToWorker::Judge { object: 1 << 63 | 2 << 40 | 1, attempt: 1 }, b"error"),
         ("judge_no_more", ToWorker::JudgeNoMore { object: 1 << 63 | 2 << 40 | 1 }, b""),
+        (
+            "circle",
+            ToWorker::Circle { wait: 1 << 63 | 2 << 40 | 9, members: vec!["task-5 `f`".into()] },
+            b"",
+        ),
     ]
 }
 
@@ -220,6 +225,12 @@ fn to_driver() -> Vec<(&'static str, ToDriver, &'static [u8])> {
         ),
         ("kill_task", ToDriver::KillTask { object: 300 }, b""),
         ("expect", ToDriver::Expect { objects: vec![300, 301] }, b""),
+        (
+            "waits",
+            ToDriver::Waits { task: 5, wait: 1 << 63 | 2 << 40 | 9, object: 300, actor: Some(3) },
+            b"",
+        ),
+        ("waits_no_more", ToDriver::WaitsNoMore { task: 5, wait: 1 << 63 | 2 << 40 | 9 }, b""),
     ]
 }
 
