@@ -41,6 +41,7 @@ const CASES: &[Case] = &[
     ("a worker gets many at once: small ones, large ones, errors", many_at_once),
     ("a task reads more than may be lent at a time, one after the other", more_than_is_lent),
     ("what comes unasked and is not read stands in nobody's way", unasked),
+    ("a long answer from the driver is read", long_answer),
     ("a million objects leave nothing behind", a_million),
 ];
 
@@ -191,7 +192,11 @@ fn dropped_in_mid_task() -> Result<()> {
         std::thread::yield_now();
     }
     nothing_is_pinned("while the task goes on")?;
-    drop(std::os::unix::net::UnixStream::connect(&door).expect("the task listens"));
+    // Its door is there a moment before it listens.
+    while std::os::unix::net::UnixStream::connect(&door).is_err() {
+        assert!(Instant::now() < until, "the task does not listen");
+        std::thread::yield_now();
+    }
     assert_eq!(get(task)?, 3);
     std::fs::remove_file(door).expect("the task has made it");
     Ok(())
@@ -426,6 +431,20 @@ fn unasked() -> Result<()> {
     let count = store_bytes() as u64 / (4 * MIB) as u64 + 4;
     let (there, here) = get(makes_and_passes_on::remote(count))?;
     assert_eq!(there, here);
+    empty_in_the_end();
+    Ok(())
+}
+
+#[remote]
+fn counts() -> Result<usize> {
+    Ok(raybolt::inspect::objects(100_000)?.items.len())
+}
+
+/// More than a worker holds on to without being asked; and nobody could ask for it again.
+fn long_answer() -> Result<()> {
+    let objects = (0..20_000_u64).map(put).collect::<Result<Vec<_>>>()?;
+    assert!(get(counts::remote())? >= objects.len());
+    drop(objects);
     empty_in_the_end();
     Ok(())
 }

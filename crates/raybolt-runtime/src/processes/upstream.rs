@@ -79,6 +79,8 @@ struct Known {
     of_itself: Option<u64>,
     /// How much of [`Upstream::kept_bytes`] it is.
     kept_bytes: usize,
+    /// Whether it answers an errand: that comes once, and nobody can ask for it again.
+    is_answer: bool,
 }
 
 /// References that came with a message, until its body was read into handles, or dropped (UP-3).
@@ -201,7 +203,7 @@ impl Upstream {
         };
         let (id, object) = (self.name(), ObjectRef::<Vec<u8>>::pending(epoch));
         object.0.hold.set_id(id);
-        self.know(id, &object.0);
+        self.know_answer(id, &object.0);
         let (answer, then) = (object.clone(), Mutex::new(Some(then)));
         let call: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             let then = then.lock().expect("no thread panics with this lock").take();
@@ -228,7 +230,7 @@ impl Upstream {
             .map_err(|foreign| Error::new(Kind::Invalid(foreign.to_string())))?;
         let (id, object) = (self.name(), ObjectRef::pending(epoch));
         object.0.hold.set_id(id);
-        self.know(id, &object.0);
+        self.know_answer(id, &object.0);
         let _ = self.known().wanted(id); // The answer comes unasked.
         self.send(&ToDriver::Ask { object: id, code }, input);
         Ok(object)
@@ -417,12 +419,13 @@ impl Upstream {
     /// An object has come.
     pub(crate) fn arrived(&self, id: u64, outcome: Outcome, body: &[u8], loan: Option<Loan>) {
         let stream = self.streams().remove(&id);
-        let handles = {
+        let (handles, is_answer) = {
             let mut known = self.known();
             let Some(known) = known.arrived(id) else { return };
-            known.handles.clone()
+            (known.handles.clone(), known.is_answer)
         };
-        let value = value(id, outcome, body, loan, || self.serving.session().awaited.awaits(id));
+        let is_awaited = || is_answer || self.serving.session().awaited.awaits(id);
+        let value = value(id, outcome, body, loan, is_awaited);
         for handle in handles.iter().filter_map(Weak::upgrade) {
             handle.arrived(value.clone());
         }
@@ -495,6 +498,15 @@ impl Upstream {
     fn know<T: Value>(&self, id: u64, object: &Arc<Object<T>>) {
         let handle: Arc<dyn AnyObject> = object.clone();
         self.known().holds(id).handles.push(Arc::downgrade(&handle));
+    }
+
+    /// A handle to the answer of an errand, whose only reader it is.
+    fn know_answer<T: Value>(&self, id: u64, object: &Arc<Object<T>>) {
+        let handle: Arc<dyn AnyObject> = object.clone();
+        let mut known = self.known();
+        let known = known.holds(id);
+        known.handles.push(Arc::downgrade(&handle));
+        known.is_answer = true;
     }
 
     /// A handle to something that the driver has lent and that never comes here: an actor.
