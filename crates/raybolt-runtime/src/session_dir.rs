@@ -17,7 +17,9 @@
 //! ```
 //!
 //! # Protocol
-//! 1. A driver that wants to be reached calls [`SessionDir::create`], which first removes what is stale.
+//! 1. A driver that wants to be reached calls [`SessionDir::create`], which first removes what is stale. If
+//!    `XDG_RUNTIME_DIR` is set and of no use that is [said](warn_if_elsewhere); if it is not set, the temporary
+//!    directory is as good.
 //! 2. Workers and watchers read the secret ([`secret_of`]) and knock. [`sessions`] lists the live ones.
 //! 3. Dropping the [`SessionDir`] removes the directory. When a driver was killed its workers call
 //!    [`remove_stale`]; if there are none, the next session does it.
@@ -34,6 +36,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -278,12 +281,39 @@ fn try_remove_stale(path: &Path) -> Result<bool> {
 /// environment of a login.
 fn roots() -> Vec<PathBuf> {
     let name = format!("raybolt-{}", rustix::process::geteuid().as_raw());
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let runtime = runtime.filter(|path| path.is_absolute() && path.is_dir());
+    let runtime = runtime_dir().and_then(std::result::Result::ok);
     let mut roots: Vec<_> =
         runtime.into_iter().chain([std::env::temp_dir()]).map(|path| path.join(&name)).collect();
     roots.dedup();
     roots
+}
+
+/// The directory that the environment names for what a login's programs share, or why it is of no use.
+fn runtime_dir() -> Option<std::result::Result<PathBuf, String>> {
+    let named = std::env::var_os("XDG_RUNTIME_DIR").filter(|named| !named.is_empty())?;
+    let path = PathBuf::from(named);
+    let because = match fs::metadata(&path) {
+        _ if !path.is_absolute() => "is no absolute path".to_owned(),
+        Ok(metadata) if metadata.is_dir() => return Some(Ok(path)),
+        Ok(_) => "is no directory".to_owned(),
+        Err(error) => format!("cannot be used ({error})"),
+    };
+    Some(Err(format!("{} (`XDG_RUNTIME_DIR`) {because}", path.display())))
+}
+
+/// Says, once, that sessions have their directories elsewhere than where `XDG_RUNTIME_DIR` asks for. For whoever
+/// begins one, as soon as somebody hears it.
+pub fn warn_if_elsewhere() {
+    static SAID: Once = Once::new();
+    if let Some(Err(because)) = runtime_dir() {
+        SAID.call_once(|| {
+            let root = display(&root());
+            tracing::warn!(
+                target: "raybolt",
+                "{because}: this program's sessions have their directories in {root} instead; make that directory, or unset the variable"
+            );
+        });
+    }
 }
 
 fn sessions_in(root: &Path) -> Result<Vec<Found>> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use raybolt_runtime::error::{Error, Kind, Result};
 use raybolt_runtime::session::{self, SessionGuard};
+use raybolt_runtime::session_dir;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Begins a session with the machine's CPUs and nothing else, in this process.
@@ -222,6 +223,9 @@ impl Builder {
             .with_writer(std::io::stderr)
             .with_ansi(false)
             .try_init();
+        if guard.directory().is_some() {
+            session_dir::warn_if_elsewhere();
+        }
         Ok(Session { guard, store_bytes: self.store_bytes })
     }
 }

@@ -43,6 +43,7 @@ const CASES: &[Case] = &[
     ("a store without bytes", no_store),
     ("a file where objects should be spilled", no_spill_dir),
     ("no place for the session's directory", no_place),
+    ("a place that is of no use for the session's directory", no_runtime_dir),
     ("a log is named if it says more than the error", names_logs_that_are_there),
     ("a memory limit that is exceeded already", too_little_memory),
     ("a constructor that fails is told once", told_once),
@@ -63,6 +64,7 @@ fn play(part: &str) {
     let builder = Builder::new().num_cpus(1.0).log_to_driver(false).log_level(LogLevel::Off);
     let builder = match part {
         "a constructor fails" => builder.log_level(LogLevel::Error),
+        "elsewhere" => builder.log_level(LogLevel::Warn),
         _ => builder,
     };
     let store = |bytes| builder.clone().processes(1).object_store_memory(bytes);
@@ -160,6 +162,19 @@ fn no_spill_dir() {
 fn no_place() {
     let text = told("anywhere", "export XDG_RUNTIME_DIR=/proc;");
     assert_has(&text, &["no session can have its directory in /proc/", "set `XDG_RUNTIME_DIR` to"]);
+}
+
+fn no_runtime_dir() {
+    let none = std::env::temp_dir().join("raybolt-no-such-directory").display().to_string();
+    let because = ["cannot be used (No such file", "is no directory", "is no absolute path"];
+    for (dir, because) in [&*none, "/dev/null", "tmp"].into_iter().zip(because) {
+        let text = told("elsewhere", &format!("exec 2>&1; export XDG_RUNTIME_DIR={dir};"));
+        let name = format!("{dir} (`XDG_RUNTIME_DIR`) {because}");
+        assert_has(&text, &[&name, " instead; make that directory, or unset", "Ok(42)"]);
+        assert_eq!(text.matches("(`XDG_RUNTIME_DIR`)").count(), 1, "{text}");
+    }
+    let text = told("elsewhere", "exec 2>&1; unset XDG_RUNTIME_DIR;");
+    assert!(!text.contains("XDG_RUNTIME_DIR"), "{text}");
 }
 
 fn names_logs_that_are_there() {
