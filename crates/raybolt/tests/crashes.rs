@@ -93,6 +93,29 @@ fn fills_memory(mib: usize) -> usize {
     kept.len()
 }
 
+/// Keeps what it was told to.
+struct Hog(Vec<Vec<u8>>);
+
+#[remote]
+impl Hog {
+    pub fn new() -> Self {
+        Hog(Vec::new())
+    }
+
+    pub fn grow(&mut self, mib: usize) -> usize {
+        while self.0.len() < mib {
+            self.0.push(vec![self.0.len() as u8 | 1; 1 << 20]);
+            // Slowly enough for whoever watches.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.0.len()
+    }
+
+    pub fn held(&self) -> usize {
+        self.0.len()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 struct Unreadable(u64);
 
@@ -202,6 +225,7 @@ const CASES: &[Case] = &[
     ("an endless loop that is cancelled by force", a_cancel_by_force),
     ("a task that heeds a cancel costs nobody anything", a_cancel_that_is_heeded),
     ("memory until the limit", memory_until_the_limit),
+    ("an actor's memory until the limit", an_actors_memory_until_the_limit),
     ("an argument that cannot be decoded", an_unreadable_argument),
     ("a result of 3 GiB", a_result_of_3_gib),
     ("a driver that is killed in mid-call", a_killed_driver),
@@ -363,6 +387,23 @@ fn memory_until_the_limit() {
         "of the session's 300 MiB were used",
         "of them by this worker while it ran `fills_memory`; no task that uses as much has retries left",
         "`RAYBOLT_MEMORY_LIMIT`",
+        "then 42",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+}
+
+/// One that can begin anew does; the other is gone.
+fn an_actors_memory_until_the_limit() {
+    let output = child("actors-memory");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in [
+        "first: actor `Hog` is gone: its worker died: it was stopped before memory ran out: ",
+        "of the session's 300 MiB were used",
+        "of them by this worker while it ran `Hog::grow`; no task uses as much, and `Hog` can begin anew (1 left); let its actors hold less, or raise `memory_limit`",
+        "then it holds 0",
+        "last: actor `Hog` is gone: ",
+        "none of the actors that do can begin anew (`max_restarts` of `Hog`)",
         "then 42",
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
@@ -567,6 +608,15 @@ fn play(part: &str) -> ExitCode {
             let _session = builder.memory_limit(300 << 20).start().unwrap();
             let filling = fills_memory::options().max_retries(0).remote(2_000);
             println!("{}", get(filling).unwrap_err());
+            println!("then {}", get(twice::remote(21)).unwrap());
+        }
+        "actors-memory" => {
+            let builder = Builder::new().processes(1).log_to_driver(false);
+            let _session = builder.memory_limit(300 << 20).start().unwrap();
+            let hog = Hog::options().max_restarts(1).remote();
+            println!("first: {}", get(hog.grow(2_000)).unwrap_err());
+            println!("then it holds {}", get(hog.held()).unwrap());
+            println!("last: {}", get(hog.grow(2_000)).unwrap_err());
             println!("then {}", get(twice::remote(21)).unwrap());
         }
         "runs-for-ever" | "idle" => {

@@ -336,6 +336,11 @@ impl<J> Incarnations<J> {
         self.in_flight
     }
 
+    /// How often it may begin anew; [`FOREVER`] if there is no end to that.
+    pub fn restarts_left(&self) -> u32 {
+        self.restarts_left
+    }
+
     /// How many calls wait.
     pub fn waiting(&self) -> usize {
         self.queue.len()

@@ -28,7 +28,7 @@ use crate::hub::Hub;
 use crate::job::Job;
 use crate::processes::blackbox::BlackBox;
 use crate::processes::keeper::{Order, quoted};
-use crate::processes::monitor::Running;
+use crate::processes::monitor::{Living, Running};
 use crate::processes::node::Workers;
 use crate::processes::worker::Lent;
 use crate::session::{Place, Session};
@@ -55,7 +55,7 @@ pub(crate) struct Death {
 /// Why a worker is killed.
 #[derive(Debug, Clone)]
 pub(crate) struct Doom {
-    /// Because of which task.
+    /// Because of which task; null if it is an actor, and no task pays.
     pub(crate) culprit: TaskKey,
     /// In place of how the process ended.
     pub(crate) because: String,
@@ -147,6 +147,13 @@ impl Workers {
             Running { retries_left, ..running }
         };
         running.into_iter().map(with_retries).collect()
+    }
+
+    /// The actors that live in a worker.
+    pub(crate) fn living(&self, process: ProcessId) -> Vec<Living> {
+        let Some(worker) = self.worker(process) else { return Vec::new() };
+        let actors: Vec<_> = worker.actors().values().cloned().collect();
+        actors.iter().map(|actor| actor.living()).collect()
     }
 
     /// No worker is to be had: what waits for one fails, and what comes, until one is there.

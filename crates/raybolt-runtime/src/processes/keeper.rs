@@ -36,6 +36,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::kinds::{Devices, VISIBLE_DEVICES, WorkerKind};
+use raybolt_core::calls::owner::TaskKey;
 use raybolt_core::ids::ProcessId;
 use raybolt_wire::door::{Door, Guest, Limits};
 use raybolt_wire::handshake::Role;
@@ -48,7 +49,7 @@ use crate::processes::blackbox::BlackBox;
 use crate::processes::deaths::{Death, Doom};
 use crate::processes::link::Link;
 use crate::processes::logs::{self, Logs};
-use crate::processes::monitor::{self, Candidate, PERIOD};
+use crate::processes::monitor::{self, Candidate, Chosen, PERIOD};
 use crate::processes::node::Workers;
 use crate::processes::poll::Poll;
 use crate::processes::spawn::{Spawned, Start, words};
@@ -436,11 +437,17 @@ impl Keeping {
             process: *process,
             bytes: own_bytes(member),
             tasks: self.workers.running(&session, *process, member.spawned.blackbox.as_ref()),
+            actors: self.workers.living(*process),
         });
-        let Some((process, bytes, task)) = monitor::victim(candidates.collect()) else { return };
-        let (because, lever) = monitor::because(bound, bytes, &task);
-        if let Some(member) = self.members.get_mut(&process) {
-            member.doom = Some(Doom { culprit: task.task, because, lever, may_repeat: true });
+        let candidates: Vec<_> = candidates.collect();
+        let Some(victim) = monitor::victim(&candidates) else { return };
+        let (because, lever) = monitor::because(bound, &victim);
+        let culprit = match &victim.chosen {
+            Chosen::Task(task) => task.task,
+            Chosen::Actor(_) => TaskKey::null(),
+        };
+        if let Some(member) = self.members.get_mut(&victim.process) {
+            member.doom = Some(Doom { culprit, because, lever, may_repeat: true });
             member.spawned.kill();
         }
     }

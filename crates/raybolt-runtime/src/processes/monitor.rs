@@ -1,4 +1,4 @@
-//! Stops a task before memory runs out, rather than have the kernel stop something at random.
+//! Stops a task, or an actor, before memory runs out, rather than have the kernel stop something at random.
 //!
 //! # Words
 //! There are two bounds: that of the machine, or of a control group in it
@@ -6,16 +6,22 @@
 //! processes share count for the first only.
 //!
 //! # Protocol
-//! While tasks lie at workers the keeper looks each [`PERIOD`]. Beyond a bound it kills one worker: among
-//! those that use much ([`LARGE`]) the one whose task can best be repeated, that is, with the most retries
-//! left and, of those, the one that began last. It then waits for that death.
+//! While tasks lie at workers, or calls of actors, the keeper looks each [`PERIOD`]. Beyond a bound it kills one
+//! worker, of those that use much ([`LARGE`]):
+//! 1. If tasks run there, the one whose task can best be repeated, that is, with the most retries left and, of
+//!    those, the one that began last; but rather one with which no actor is lost for good.
+//! 2. If none does, one whose actors can begin anew; only then one whose actors cannot. Of each sort the one in
+//!    which the youngest call runs.
+//!
+//! It then waits for that death.
 //!
 //! # Not promised
-//! A task that fills what is left within a period is stopped by the kernel.
+//! What fills the rest within a period is stopped by the kernel, and so is what grows without a task or call.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use raybolt_core::calls::incarnations::FOREVER;
 use raybolt_core::calls::owner::TaskKey;
 use raybolt_core::ids::ProcessId;
 
@@ -37,6 +43,33 @@ pub(crate) struct Candidate {
     /// What it does not share.
     pub(crate) bytes: u64,
     pub(crate) tasks: Vec<Running>,
+    pub(crate) actors: Vec<Living>,
+}
+
+/// An actor that lives there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Living {
+    pub(crate) name: String,
+    /// How often it may begin anew.
+    pub(crate) restarts_left: u32,
+    /// When the oldest call began that it has; none if it has none.
+    pub(crate) since_ms: Option<u64>,
+}
+
+/// A worker that is to be killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Victim {
+    pub(crate) process: ProcessId,
+    pub(crate) bytes: u64,
+    pub(crate) chosen: Chosen,
+}
+
+/// Because of what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    Task(Running),
+    /// The one of its actors that is named.
+    Actor(Living),
 }
 
 /// A task that runs there.
@@ -67,17 +100,44 @@ pub(crate) fn reached(machine: MemoryReport, used: u64, limit: Option<u64>) -> O
     }
 }
 
-/// The worker to be killed and the task because of which; none if that would not help.
-pub(crate) fn victim(candidates: Vec<Candidate>) -> Option<(ProcessId, u64, Running)> {
+/// The worker to be killed and why that one; none if that would not help.
+pub(crate) fn victim(candidates: &[Candidate]) -> Option<Victim> {
     let largest = candidates.iter().map(|candidate| candidate.bytes).max()?;
-    let large = candidates
-        .into_iter()
-        .filter(|candidate| candidate.bytes >= WORTH_BYTES && candidate.bytes >= largest / LARGE);
-    let tasks = large.flat_map(|candidate| {
-        let Candidate { process, bytes, tasks } = candidate;
-        tasks.into_iter().map(move |task| (process, bytes, task))
+    let is_large = |candidate: &&Candidate| {
+        candidate.bytes >= WORTH_BYTES && candidate.bytes >= largest / LARGE
+    };
+    let large: Vec<_> = candidates.iter().filter(is_large).collect();
+    let chosen = best_task(&large).or_else(|| best_actor(&large));
+    chosen.map(|(Candidate { process, bytes, .. }, chosen)| Victim {
+        process: *process,
+        bytes: *bytes,
+        chosen,
+    })
+}
+
+fn best_task<'a>(large: &[&'a Candidate]) -> Option<(&'a Candidate, Chosen)> {
+    let tasks = large.iter().flat_map(|candidate| {
+        let spares = candidate.actors.iter().all(Living::can_begin_anew);
+        candidate.tasks.iter().map(move |task| (*candidate, spares, task))
     });
-    tasks.max_by_key(|(.., task)| (task.retries_left, task.since))
+    let best = tasks.max_by_key(|(_, spares, task)| (*spares, task.retries_left, task.since));
+    best.map(|(candidate, _, task)| (candidate, Chosen::Task(task.clone())))
+}
+
+fn best_actor<'a>(large: &[&'a Candidate]) -> Option<(&'a Candidate, Chosen)> {
+    let actors = large.iter().filter_map(|candidate| {
+        let spares = candidate.actors.iter().all(Living::can_begin_anew);
+        let busiest = candidate.actors.iter().max_by_key(|actor| actor.since_ms)?;
+        Some((*candidate, spares, busiest))
+    });
+    let best = actors.max_by_key(|(_, spares, actor)| (*spares, actor.since_ms));
+    best.map(|(candidate, _, actor)| (candidate, Chosen::Actor(actor.clone())))
+}
+
+impl Living {
+    fn can_begin_anew(&self) -> bool {
+        self.restarts_left > 0
+    }
 }
 
 /// What a process uses and does not share, in bytes.
@@ -89,7 +149,8 @@ pub(crate) fn own_bytes(pid: u32) -> u64 {
 }
 
 /// Why a worker is killed for memory, and, behind what it ran, what helps.
-pub(crate) fn because(bound: Bound, bytes: u64, task: &Running) -> (String, String) {
+pub(crate) fn because(bound: Bound, victim: &Victim) -> (String, String) {
+    let Victim { bytes, chosen, .. } = victim;
     let mib = |bytes: u64| Mib(bytes);
     let (used, limit, whose, lever) = match bound {
         Bound::Machine(report) => (report.used, report.limit, "the machine's", ""),
@@ -101,15 +162,30 @@ pub(crate) fn because(bound: Bound, bytes: u64, task: &Running) -> (String, Stri
         "it was stopped before memory ran out: {} of {whose} {} were used, {} of them by this worker",
         mib(used),
         mib(limit),
-        mib(bytes),
+        mib(*bytes),
     );
-    let Running { name, retries_left, .. } = task;
-    let chosen = match retries_left {
-        0 => "no task that uses as much has retries left".to_owned(),
-        count => format!("of what uses so much `{name}` could best be repeated ({count} left)"),
+    let (chosen, helps) = match chosen {
+        Chosen::Task(Running { name, retries_left, .. }) => {
+            let chosen = match retries_left {
+                0 => "no task that uses as much has retries left".to_owned(),
+                left => {
+                    format!("of what uses so much `{name}` could best be repeated ({left} left)")
+                }
+            };
+            (chosen, "let fewer tasks run at once (`num_cpus` of the task)")
+        }
+        Chosen::Actor(Living { name, restarts_left, .. }) => {
+            let chosen = match *restarts_left {
+                0 => format!(
+                    "no task uses as much, and none of the actors that do can begin anew (`max_restarts` of `{name}`)"
+                ),
+                FOREVER => format!("no task uses as much, and `{name}` can begin anew"),
+                left => format!("no task uses as much, and `{name}` can begin anew ({left} left)"),
+            };
+            (chosen, "let its actors hold less")
+        }
     };
-    let lever = format!("; {chosen}; let fewer tasks run at once (`num_cpus` of the task){lever}");
-    (because, lever)
+    (because, format!("; {chosen}; {helps}{lever}"))
 }
 
 struct Mib(u64);
@@ -158,6 +234,7 @@ mod tests {
             process: ProcessId(process),
             bytes: mib * MIB,
             tasks,
+            actors: Vec::new(),
         };
         let young = running(3, 9);
         let candidates = vec![
@@ -167,9 +244,63 @@ mod tests {
             candidate(4, 100, vec![running(9, 9)]),
             candidate(5, 1_000, vec![]),
         ];
-        assert_eq!(victim(candidates), Some((ProcessId(3), 500 * MIB, young)));
-        assert_eq!(victim(vec![candidate(1, 20, vec![running(3, 0)])]), None);
-        assert_eq!(victim(Vec::new()), None);
+        let chosen = Chosen::Task(young);
+        let third = Victim { process: ProcessId(3), bytes: 500 * MIB, chosen };
+        assert_eq!(victim(&candidates), Some(third));
+        assert_eq!(victim(&[candidate(1, 20, vec![running(3, 0)])]), None);
+        assert_eq!(victim(&[]), None);
+    }
+
+    #[test]
+    fn actors_are_stopped_last_and_those_first_that_can_begin_anew() {
+        let living = |restarts_left, since_ms| Living { name: "a".into(), restarts_left, since_ms };
+        let candidate = |process, mib: u64, actors| Candidate {
+            process: ProcessId(process),
+            bytes: mib * MIB,
+            tasks: Vec::new(),
+            actors,
+        };
+        let process = |candidates: &[Candidate]| victim(candidates).map(|victim| victim.process.0);
+        let (lost, idle, young) = (living(0, Some(9)), living(1, None), living(1, Some(5)));
+        let mut candidates = vec![
+            candidate(1, 900, vec![lost.clone()]),
+            candidate(2, 500, vec![idle]),
+            candidate(3, 100, vec![living(9, Some(99))]),
+        ];
+        assert_eq!(process(&candidates), Some(2), "what is lost comes back, if it was anything");
+        candidates.push(candidate(4, 800, vec![young.clone(), lost.clone()]));
+        assert_eq!(process(&candidates), Some(2), "one of those in it would not come back");
+        candidates.push(candidate(5, 800, vec![young.clone()]));
+        assert_eq!(process(&candidates), Some(5), "its call is the youngest");
+        assert_eq!(process(&candidates[..1]), Some(1), "rather than leave it to the kernel");
+
+        let task = Running {
+            task: TaskKey::default(),
+            name: "f".into(),
+            retries_left: 3,
+            since: Instant::now(),
+        };
+        let with_task = |process, actors| {
+            let tasks = vec![task.clone()];
+            Candidate { tasks, ..candidate(process, 500, actors) }
+        };
+        candidates.push(with_task(6, vec![lost]));
+        assert_eq!(process(&candidates), Some(6), "tasks come first");
+        candidates.push(with_task(7, vec![young]));
+        assert_eq!(process(&candidates), Some(7), "no actor is lost for good");
+    }
+
+    #[test]
+    fn an_actor_is_said_to_come_back_if_it_does() {
+        let said = |restarts_left| {
+            let chosen =
+                Chosen::Actor(Living { name: "Hog".into(), restarts_left, since_ms: None });
+            let bound = Bound::Session { used: 290 * MIB, limit: 300 * MIB };
+            because(bound, &Victim { process: ProcessId(1), bytes: 200 * MIB, chosen }).1
+        };
+        assert!(said(0).contains("none of the actors that do can begin anew (`max_restarts` of"));
+        assert!(said(2).contains("; no task uses as much, and `Hog` can begin anew (2 left); let"));
+        assert!(said(FOREVER).contains("`Hog` can begin anew; let its actors hold less, or raise"));
     }
 
     #[test]
@@ -181,7 +312,11 @@ mod tests {
             since: Instant::now(),
         };
         let bound = Bound::Session { used: 290 * MIB, limit: 300 * MIB };
-        let (text, lever) = because(bound, 200 * MIB, &task);
+        let because = |task: &Running| {
+            let chosen = Chosen::Task(task.clone());
+            because(bound, &Victim { process: ProcessId(1), bytes: 200 * MIB, chosen })
+        };
+        let (text, lever) = because(&task);
         assert!(text.ends_with(
             "290 MiB of the session's 300 MiB were used, 200 MiB of them by this worker"
         ));
@@ -189,7 +324,7 @@ mod tests {
             "; of what uses so much `fill` could best be repeated (2 left); let fewer"
         ));
         task.retries_left = 0;
-        let (_, lever) = because(bound, 200 * MIB, &task);
+        let (_, lever) = because(&task);
         assert!(lever.starts_with("; no task that uses as much has retries left; let fewer"));
         assert!(lever.ends_with("or raise `memory_limit` (`RAYBOLT_MEMORY_LIMIT`)"), "{lever}");
     }

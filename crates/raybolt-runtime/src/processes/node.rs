@@ -187,12 +187,16 @@ impl Workers {
     /// Whether anything lies at any worker.
     pub(crate) fn is_busy(&self) -> bool {
         let workers: Vec<_> = self.all().values().cloned().collect();
-        workers.iter().any(|worker| !worker.hands().tasks.is_empty())
+        workers.iter().any(|worker| !worker.hands().tasks.is_empty() || worker.has_calls())
     }
 
-    /// Whether a lookout is kept while tasks lie at workers; true if this call begins it.
-    pub(super) fn watch(&self) -> bool {
-        !self.is_watched.load(Ordering::Relaxed) && !self.is_watched.swap(true, Ordering::SeqCst)
+    /// A lookout is kept while tasks or calls lie at workers; this begins it, if it is not.
+    #[inline]
+    pub(super) fn watch_over(&self) {
+        if !self.is_watched.load(Ordering::Relaxed) && !self.is_watched.swap(true, Ordering::SeqCst)
+        {
+            self.keeper_order(Order::Watch);
+        }
     }
 
     /// The lookout is over, until the next task is pushed.

@@ -23,7 +23,6 @@ use crate::error::{Error, Kind};
 use crate::hub::Work;
 use crate::pool::Runnable;
 use crate::processes::answers::Batch;
-use crate::processes::keeper::Order;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::Workers;
 use crate::processes::parcel::{self, Packed};
@@ -78,9 +77,7 @@ impl Workers {
                 continue;
             }
             self.send_parcel(session, &worker, &bytes, needs);
-            if self.watch() {
-                self.keeper_order(Order::Watch);
-            }
+            self.watch_over();
         }
     }
 

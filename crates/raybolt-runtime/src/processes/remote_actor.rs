@@ -40,6 +40,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Ended;
 use crate::panics;
 use crate::processes::inlet::Inlet;
+use crate::processes::monitor::Living;
 use crate::processes::node::Workers;
 pub(crate) use crate::processes::remote_actor::life::Life;
 use crate::processes::remote_actor::sending::append;
@@ -184,6 +185,21 @@ impl Remote {
             Some(call) => drop(core.unready.insert(task, call)),
         }
         Ok(())
+    }
+
+    /// Whether its worker has calls of it.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.lock().calls.in_flight() > 0
+    }
+
+    /// What the memory monitor has to know of it.
+    pub(crate) fn living(&self) -> Living {
+        let core = self.lock();
+        Living {
+            name: self.name.to_string(),
+            restarts_left: core.calls.restarts_left(),
+            since_ms: core.first_sent().map(|call| call.since_ms),
+        }
     }
 
     pub(crate) fn is_alive(&self) -> bool {

@@ -84,6 +84,12 @@ impl Worker {
         !self.actors().is_empty()
     }
 
+    /// Whether any of them has calls there.
+    pub(super) fn has_calls(&self) -> bool {
+        let actors: Vec<_> = self.actors().values().cloned().collect();
+        actors.iter().any(|actor| actor.has_calls())
+    }
+
     pub(super) fn actors(&self) -> MutexGuard<'_, HashMap<ActorKey, Arc<Remote>>> {
         self.actors.lock().expect("no thread panics with this lock")
     }

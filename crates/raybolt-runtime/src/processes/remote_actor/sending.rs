@@ -56,6 +56,7 @@ impl Remote {
             worker.link.append(|out| out.extend_from_slice(&frames));
             worker.link.flush();
             frames.clear();
+            self.workers().watch_over();
             for ((task, made), because) in failed {
                 let name = made.call.name().to_owned();
                 made.call.fail(Some(Error::new(Kind::Encode { task: name, because })));
