@@ -427,9 +427,12 @@ fn a_result_of_3_gib() {
 
 fn a_killed_driver() {
     // What no worker has lived to remove, the next session removes.
-    for (what, who_removes) in
-        [("runs-for-ever", "a worker"), ("idle", "a worker"), ("blocks", "the next")]
-    {
+    for (what, is_stopped, who_removes) in [
+        ("runs-for-ever", false, "a worker"),
+        ("idle", false, "a worker"),
+        ("idle", true, "a worker"),
+        ("blocks", false, "the next"),
+    ] {
         let mut driver = Command::new(std::env::current_exe().unwrap())
             .env(PART, what)
             .stdin(Stdio::null())
@@ -440,6 +443,9 @@ fn a_killed_driver() {
         let worker: u32 = lines.next().unwrap().unwrap().parse().unwrap();
         let directory = std::path::PathBuf::from(lines.next().unwrap().unwrap());
         assert!(directory.join("node.sock").exists());
+        if is_stopped {
+            stop(worker);
+        }
         driver.kill().unwrap();
         // That nobody asks for its end makes no difference: until then it is listed, but gone.
         if who_removes == "the next" {
@@ -518,6 +524,17 @@ fn an_interrupted_driver() {
         std::thread::yield_now();
     }
     driver.wait().unwrap();
+}
+
+/// Stops a process, and waits until it stands.
+fn stop(pid: u32) {
+    let process = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+    let until = Instant::now() + LONG;
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ") {
+        assert!(Instant::now() < until, "{pid} does not stop");
+        std::thread::yield_now();
+    }
 }
 
 /// Whether there is a process of this number that has not ended; one that has may still be listed.

@@ -44,7 +44,8 @@ pub(crate) fn invitation() -> Option<Invitation> {
     INVITATION.get().cloned()
 }
 
-/// From now on the worker itself sees to it that it ends with its driver, and tidies up.
+/// From now on the worker itself sees to it that it ends with its driver, and tidies up. One that somebody has
+/// stopped (`SIGSTOP`) could not: the kernel is asked to let it go on then. To any other that means nothing.
 pub(crate) fn grown_up() {
-    let _ = set_parent_process_death_signal(None);
+    let _ = set_parent_process_death_signal(Some(Signal::CONT));
 }
