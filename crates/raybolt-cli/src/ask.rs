@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use raybolt::inspect::{
     ActorReport, Ask, ErrorReport, List as Listed, Memory, ObjectReport, PlacementGroupReport,
     Status, TaskFilter, TaskReport, Watcher, Why, WorkerReport,
@@ -61,6 +61,9 @@ pub(crate) fn why(
 
 pub(crate) fn list(session: &Path, list: List, json: bool, out: &mut impl Write) -> Result<()> {
     let List { what, limit, state, name } = list;
+    if !matches!(what, What::Tasks) && (state.is_some() || name.is_some()) {
+        bail!("`--state` and `--name` choose among tasks: `raybolt list tasks`");
+    }
     match what {
         What::Tasks => {
             let ask = Ask::Tasks { filter: TaskFilter { state, name }, limit };

@@ -204,6 +204,8 @@ fn what_cannot_be_told_is_told_with_what_could_be() {
     assert!(error.contains("/nowhere is no directory of a session; these are running:"), "{error}");
     let error = place.refused(&["logs", "worker-7"]);
     assert!(error.contains("no log of `worker-7`"), "{error}");
+    let error = place.refused(&["list", "actors", "--state", "running"]);
+    assert!(error.contains("`--state` and `--name` choose among tasks"), "{error}");
     let usage = place.raybolt(&["list", "pingus"]);
     assert_eq!(usage.status.code(), Some(2));
     let usage = place.raybolt(&["list", "tasks", "--state", "lost"]);
