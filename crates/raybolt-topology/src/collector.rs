@@ -128,12 +128,16 @@ impl<Out: Tuple> Collector<Out> {
         Some(Source { component, stream, instance: origin.instance as usize })
     }
 
-    /// Ships what was emitted, reports what was done.
-    pub(crate) fn end_slice(&mut self) {
+    /// Ships what was emitted.
+    pub(crate) fn ship(&mut self) {
         self.main.flush(&mut self.ledger);
         for outlet in &mut self.others {
             outlet.flush(&mut self.ledger);
         }
+    }
+
+    /// Reports what was done.
+    pub(crate) fn report(&mut self) {
         self.ledger.report();
         if let Some(task) = self.ledger.roused.take() {
             task.schedule_next();

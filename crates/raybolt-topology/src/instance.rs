@@ -387,8 +387,10 @@ impl<O: Operator> Body for BoltInstance<O> {
         if let Some(per_turn) = self.pace.end(sample, &mut self.collector.ledger.counters) {
             task.set_per_turn(per_turn);
         }
-        self.collector.end_slice();
+        self.collector.ship();
+        // Before anyone is told: who knows what became of a tuple finds it counted.
         self.published.publish(&self.collector.ledger.counters);
+        self.collector.report();
         self.spare.clear(); // What the inbox did not take back.
         let input = !self.taken.is_empty() || self.left == Left::Some;
         let more = input || !self.commands.is_empty();

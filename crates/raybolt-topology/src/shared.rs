@@ -259,6 +259,8 @@ impl Shared {
         anchors: &[Anchor],
         message: String,
     ) {
+        // Before anyone is told: who knows that it has failed finds why.
+        self.record_error(place, message.clone());
         if anchors.iter().any(|anchor| anchor.root != 0) {
             self.track(|acks, now| {
                 for anchor in anchors.iter().filter(|anchor| anchor.root != 0) {
@@ -273,7 +275,6 @@ impl Shared {
                 batches.reported(Report { request, component, instance, processed: 1, sent: &[] });
             });
         }
-        self.record_error(place, message);
     }
 
     /// Remembers an error for whoever asks.

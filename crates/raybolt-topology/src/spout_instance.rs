@@ -324,7 +324,8 @@ impl<S: Source> Body for SpoutInstance<S> {
             spout.tell();
         }
         self.pace.end(sample, &mut self.collector.inner.ledger.counters);
-        self.collector.inner.end_slice();
+        self.collector.inner.ship();
+        self.collector.inner.report();
         self.published.publish(&self.collector.inner.ledger.counters);
         // The last flush may have found no room.
         if self.collector.inner.ledger.blocked { Slice::Wait } else { slice }
