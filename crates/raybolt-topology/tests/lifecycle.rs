@@ -115,9 +115,12 @@ fn ticks_come_in_their_rhythm_also_without_tuples() {
     let cluster = LocalCluster::with_threads(2);
     let start = std::time::Instant::now();
     let handle = cluster.submit("ticks", Config::default(), builder).unwrap();
-    let instances = take(&ticked, 20);
-    assert!(start.elapsed() >= 10 * period, "twenty ticks of two instances");
-    assert!(instances.contains(&0) && instances.contains(&1));
+    let mut counts = [0; 2];
+    while counts.contains(&0) || counts.iter().sum::<u32>() < 20 {
+        counts[take(&ticked, 1)[0]] += 1;
+    }
+    let most = *counts.iter().max().unwrap();
+    assert!(start.elapsed() >= most * period, "{counts:?} ticks of two instances");
     assert_eq!(handle.stats().errors[0].message, "a tick may fail");
     drop((cluster, handle));
     ticked.iter().for_each(drop); // Ends, since with the instances the ticks do.
@@ -264,15 +267,31 @@ fn killing_with_a_wait_processes_everything_that_was_emitted() {
 
 #[test]
 fn killing_without_a_wait_ends_at_once_and_frees_the_name() {
+    #[derive(Clone)]
+    struct Closing(Endless, Sender<()>);
+    impl Spout for Closing {
+        type Out = Number;
+        fn next_tuple(&mut self, out: &mut SpoutCollector<Number>) -> Next {
+            self.0.next_tuple(out)
+        }
+        fn close(&mut self) {
+            let _ = self.1.send(());
+        }
+    }
     let (gated, open, entered) = gated();
+    let (closing, closed) = channel();
     let mut builder = TopologyBuilder::new();
-    builder.set_spout("endless", Endless::default(), 1);
+    builder.set_spout("endless", Closing(Endless::default(), closing), 1);
     builder.set_bolt("slow", gated, 1).shuffle_grouping("endless").blocking();
     let cluster = LocalCluster::with_threads(2);
     let handle = cluster.submit("name", Config::default(), builder).unwrap();
     take(&entered, 1);
-    drop(open); // The slice that runs is waited for.
-    assert!(!handle.kill(Duration::ZERO), "it had more to do");
+    std::thread::scope(|scope| {
+        let killed = scope.spawn(|| handle.kill(Duration::ZERO));
+        take(&closed, 1);
+        drop(open); // The slice that runs is waited for.
+        assert!(!killed.join().unwrap(), "it had more to do");
+    });
     assert!(cluster.topology("name").is_none());
     let mut builder = TopologyBuilder::new();
     builder.set_spout("endless", Endless::default(), 1);
