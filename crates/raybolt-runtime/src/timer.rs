@@ -121,6 +121,11 @@ mod tests {
         let timer = Timer::new();
         let (sender, called) = channel();
         let now = Instant::now();
+        // However long the test takes to say what it wants, the timer's thread hears all of it first.
+        let (go_on, gate) = channel::<()>();
+        timer.at(now, move || {
+            let _ = gate.recv();
+        });
         let mut keys = Vec::new();
         for delay in [30, 10, 20] {
             let sender = sender.clone();
@@ -129,7 +134,7 @@ mod tests {
         }
         assert!(timer.cancel(keys[2]));
         assert!(!timer.cancel(keys[2]));
-        drop(sender);
+        drop((sender, go_on));
         assert_eq!(called.iter().collect::<Vec<_>>(), [10, 30]);
     }
 }

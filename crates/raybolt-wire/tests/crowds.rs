@@ -102,10 +102,10 @@ fn flood(socket: &str) {
     }
 }
 
-/// Memory of this process, and how many files it has open.
+/// Memory that this process has to itself, and how many files it has open.
 fn held() -> (u64, usize) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     (kib << 10, std::fs::read_dir("/proc/self/fd").unwrap().count())
 }

@@ -20,8 +20,8 @@ fn without_descriptors_the_door_waits_and_does_not_spin_and_who_waits_gets_in_af
 
     let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     drop(files.pop());
-    let stranger = UnixStream::connect(house.socket()).unwrap();
     let began = Instant::now();
+    let stranger = UnixStream::connect(house.socket()).unwrap();
     while house.door.stats().paused < 5 {
         std::thread::yield_now();
     }
