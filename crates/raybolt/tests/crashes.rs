@@ -8,8 +8,10 @@
 #[path = "common/cases.rs"]
 mod cases;
 
+use std::fs::File;
 use std::io::BufRead;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ use raybolt::{Builder, Error, Result, remote};
 use cases::Harness;
 
 const PART: &str = "CRASHES_PART";
+/// How long a worker may take to start, in milliseconds.
+const START_MILLIS: &str = "CRASHES_START_MILLIS";
 /// No case takes so long; one that hangs fails.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -68,14 +72,16 @@ fn goes_too_deep(x: u64) -> u64 {
 }
 
 #[remote]
-fn runs_for_ever() -> u64 {
+fn runs_for_ever(begun: &str) -> u64 {
+    File::create(begun).unwrap();
     loop {
         std::hint::spin_loop();
     }
 }
 
 #[remote]
-fn waits_until_it_is_cancelled() -> u64 {
+fn waits_until_it_is_cancelled(begun: &str) -> u64 {
+    File::create(begun).unwrap();
     while !raybolt::is_cancelled() {
         std::thread::yield_now();
     }
@@ -344,12 +350,53 @@ fn the_innocent() {
     }
 }
 
+/// A file that a task makes when it begins.
+struct Mark(PathBuf);
+
+impl Mark {
+    fn new(name: &str) -> Self {
+        Mark(std::env::temp_dir().join(format!("rb-{}-{name}", std::process::id())))
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    fn is_made(&self) -> bool {
+        self.0.exists()
+    }
+
+    fn wait(&self) {
+        let until = Instant::now() + LONG;
+        while !self.is_made() {
+            assert!(Instant::now() < until, "the task does not begin");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 fn an_endless_loop() {
     let before = get(own_pid::remote()).unwrap();
-    let innocent = waits_until_it_is_cancelled::options().max_retries(0).remote();
-    let endless = runs_for_ever::options().deadline(Duration::from_millis(50)).remote();
-    let error = assert_told(get(endless), &["task `runs_for_ever` did not end within 50ms"]);
-    assert!(error.is_deadline());
+    let (innocent_runs, begun) = (Mark::new("innocent"), Mark::new("endless"));
+    let innocent =
+        waits_until_it_is_cancelled::options().max_retries(0).remote(innocent_runs.name());
+    innocent_runs.wait();
+    let mut deadline = Duration::from_millis(50);
+    loop {
+        let endless = runs_for_ever::options().deadline(deadline).remote(begun.name());
+        let text = format!("task `runs_for_ever` did not end within {deadline:?}");
+        assert!(assert_told(get(endless), &[&text]).is_deadline());
+        if begun.is_made() {
+            break;
+        }
+        deadline *= 2; // It was over before the task began, so that there was nothing to stop.
+    }
     // The loop has the worker's CPU until the worker is replaced.
     while get(own_pid::remote()).unwrap() == before {
         std::thread::yield_now();
@@ -360,9 +407,9 @@ fn an_endless_loop() {
 
 fn a_cancel_by_force() {
     let before = get(own_pid::remote()).unwrap();
-    let endless = runs_for_ever::remote();
-    // Most likely it runs by now; if not, it never will.
-    let _ = raybolt::get_timeout(&endless, Duration::from_millis(20));
+    let begun = Mark::new("forced");
+    let endless = runs_for_ever::remote(begun.name());
+    begun.wait();
     raybolt::cancel_force(&endless).unwrap();
     assert!(get(endless).unwrap_err().is_cancelled());
     while get(own_pid::remote()).unwrap() == before {
@@ -372,8 +419,9 @@ fn a_cancel_by_force() {
 
 fn a_cancel_that_is_heeded() {
     let before = get(own_pid::remote()).unwrap();
-    let patient = waits_until_it_is_cancelled::remote();
-    let _ = raybolt::get_timeout(&patient, Duration::from_millis(20));
+    let begun = Mark::new("patient");
+    let patient = waits_until_it_is_cancelled::remote(begun.name());
+    begun.wait();
     raybolt::cancel(&patient).unwrap();
     assert!(get(patient).unwrap_err().is_cancelled());
     assert_eq!(get(own_pid::remote()).unwrap(), before);
@@ -574,13 +622,18 @@ fn what_a_worker_starts() {
 }
 
 fn never_starts() {
-    let output = child("never-starts");
-    let text = String::from_utf8_lossy(&output.stdout);
+    let told = |millis: u64| {
+        let output = player("never-starts").env(START_MILLIS, millis.to_string()).output().unwrap();
+        (Duration::from_millis(millis), String::from_utf8(output.stdout).unwrap())
+    };
+    // How long a worker takes to its first line is the machine's affair.
+    let has_begun = |(_, text): &(Duration, String)| text.contains("| a worker blocks");
+    let (time, text) = [300, 2_000, 10_000].into_iter().map(told).find(has_begun).unwrap();
+    let within = format!("worker 1 did not come within {time:?}");
     for part in [
         "`twice` cannot run, for no worker starts: a worker is this program started again",
         "must reach `raybolt::init`, `Builder::start` or `#[raybolt::main]`",
-        "worker 1 did not come within 300ms",
-        "| a worker blocks",
+        &within,
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
@@ -594,12 +647,15 @@ fn ends_at_once() {
     }
 }
 
+/// This program as it plays that part.
+fn player(part: &str) -> Command {
+    let mut player = Command::new(std::env::current_exe().unwrap());
+    player.env(PART, part).stdin(Stdio::null());
+    player
+}
+
 fn child(part: &str) -> Output {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .env(PART, part)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = player(part).output().unwrap();
     assert!(output.status.success(), "{}: {output:?}", output.status);
     output
 }
@@ -616,8 +672,9 @@ fn play(part: &str) -> ExitCode {
                 }
             }
             let builder = Builder::new().processes(1).log_to_driver(false);
+            let millis = std::env::var(START_MILLIS).unwrap().parse().unwrap();
             let _session =
-                builder.worker_start_timeout(Duration::from_millis(300)).start().unwrap();
+                builder.worker_start_timeout(Duration::from_millis(millis)).start().unwrap();
             println!("{}", get(twice::remote(1)).unwrap_err());
         }
         "memory" => {
@@ -638,11 +695,15 @@ fn play(part: &str) -> ExitCode {
         }
         "runs-for-ever" | "idle" => {
             let _session = Builder::new().processes(1).num_cpus(2.0).start().unwrap();
+            let begun = Mark::new("runs-for-ever");
+            let endless = (part != "idle").then(|| runs_for_ever::remote(begun.name()));
+            if endless.is_some() {
+                begun.wait();
+            }
+            drop(begun);
             println!("{}", get(own_pid::remote()).unwrap());
             println!("{}", own_directory().display());
-            if part == "runs-for-ever" {
-                let _ = get(runs_for_ever::remote());
-            }
+            let _ = endless.map(get);
             loop {
                 std::thread::park();
             }
