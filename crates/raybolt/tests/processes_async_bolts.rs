@@ -26,7 +26,7 @@ use raybolt::topology::{
 use raybolt::{Builder, LogLevel};
 use serde::{Deserialize, Serialize};
 
-use elsewhere::{Diary, Gate, LONG, keep, kill, meanwhile, pass};
+use elsewhere::{Diary, Gate, LONG, keep, kill, meanwhile, pass, settled};
 
 use cases::Harness;
 
@@ -134,10 +134,7 @@ fn futures_that_wait_hold_the_spout_back() {
     while topology.stats().components[1].instances[0].queued < 256 {
         std::thread::yield_now();
     }
-    meanwhile();
-    let before = topology.stats().components[0].instances[0].emitted;
-    meanwhile();
-    assert_eq!(topology.stats().components[0].instances[0].emitted, before, "all stands still");
+    let before = settled(|| topology.stats().components[0].instances[0].emitted);
     assert!((256..=10_000).contains(&before), "{before} were emitted");
     assert!(kept.try_recv().is_err());
     gate.open();

@@ -9,10 +9,12 @@
 mod cases;
 
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use raybolt::{Builder, Bundle, LogLevel, PlacementStrategy, Result, get, get_timeout, gpu_ids};
-use raybolt::{placement_group, remote};
+use raybolt::{
+    Builder, Bundle, LogLevel, PlacementStrategy, ResourceReport, Result, get, get_timeout,
+    gpu_ids, placement_group, remote, resources,
+};
 
 use cases::Harness;
 
@@ -96,8 +98,19 @@ fn sees_its_own() -> Result<()> {
     let (ids, variable, process) = get_timeout(look::options().num_gpus(1.0).remote(), SOON)?;
     assert_eq!((ids.len(), variable), (1, visible(&ids)));
     assert_ne!(process, get(look::remote())?.2, "not where others run");
+    all_are_free()?; // A value is there a moment before its task's GPUs are.
     let again = get_timeout(look::options().num_gpus(1.0).remote(), SOON)?;
     assert_eq!(again, (ids, visible(&again.0), process), "the same process serves the same gpu");
+    Ok(())
+}
+
+fn all_are_free() -> Result<()> {
+    let late = Instant::now() + SOON;
+    let are_free = |known: ResourceReport| known.name == "GPU" && known.available == 4.0;
+    while !resources()?.into_iter().any(are_free) {
+        assert!(Instant::now() < late, "GPUs are held");
+        std::thread::yield_now();
+    }
     Ok(())
 }
 
@@ -115,6 +128,7 @@ fn exclusive() -> Result<()> {
 }
 
 fn parts() -> Result<()> {
+    all_are_free()?;
     let painters = [0.5, 0.5, 0.5].map(|gpus| Painter::options().num_gpus(gpus).remote());
     let mut found = Vec::new();
     for painter in &painters {

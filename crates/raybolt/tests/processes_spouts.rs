@@ -27,7 +27,7 @@ use raybolt::topology::{
 use raybolt::{Builder, LogLevel};
 use serde::{Deserialize, Serialize};
 
-use elsewhere::{Diary, Gate, LONG, keep, kill, meanwhile, pass, twice};
+use elsewhere::{Diary, Gate, LONG, keep, kill, meanwhile, pass, settled, twice};
 
 use cases::Harness;
 
@@ -191,12 +191,9 @@ fn a_full_inbox_stops_the_spout() {
     while topology.stats().components[1].instances[0].queued < 256 {
         std::thread::yield_now();
     }
-    meanwhile();
-    let before = (diary.count("made"), topology.stats().components[0].instances[0].emitted);
-    meanwhile();
-    let after = (diary.count("made"), topology.stats().components[0].instances[0].emitted);
-    assert_eq!(before, after, "neither made nor sent");
-    assert!((256..=4 * 512).contains(&after.0), "{} were made", after.0);
+    let sent = || topology.stats().components[0].instances[0].emitted;
+    let (made, _) = settled(|| (diary.count("made"), sent()));
+    assert!((256..=4 * 512).contains(&made), "{made} were made");
     drop(go_on);
     for number in 0..10_000 {
         assert_eq!(kept.recv_timeout(LONG).unwrap().0, number, "it goes on where it was");
@@ -207,7 +204,9 @@ fn a_full_inbox_stops_the_spout() {
 fn as_many_tuples_are_pending_as_may_be() {
     let config = Config { max_spout_pending: Some(100), ..Config::default() };
     let (go_on, diary, topology, _cluster, kept) = stopped("pending", true, config);
-    diary.wait_for("made", 100);
+    while topology.stats().pending_trees < 100 {
+        std::thread::yield_now();
+    }
     meanwhile();
     assert_eq!(diary.count("made"), 100, "the spout is not even asked");
     assert_eq!(topology.stats().pending_trees, 100);
@@ -285,10 +284,7 @@ fn an_idle_spout_is_left_alone_until_its_waker_is_woken() {
     let topology = cluster.submit("mail", Config::default(), builder).unwrap();
     let (_, mut stream) = gate.entered();
     diary.wait_for("asked", 1);
-    meanwhile();
-    let asked = diary.count("asked");
-    meanwhile();
-    assert_eq!(diary.count("asked"), asked, "nobody polls");
+    let asked = settled(|| diary.count("asked")); // Nobody polls.
     for letter in 0..100 {
         stream.write_all(&[letter]).unwrap();
         assert_eq!(kept.recv_timeout(LONG).unwrap().0, u64::from(letter));
@@ -585,11 +581,14 @@ fn a_spout_that_has_ended_stays_ended() {
     diary.wait_for("all done", 1);
     let opened = diary.lines()[0].clone();
     let process: u32 = opened.strip_prefix("opened by ").unwrap().parse().unwrap();
-    meanwhile(); // So that it has said that it has ended.
+    topology.deactivate();
+    // Which waits until nothing is under way: it has said that it has ended.
+    topology.rebalance("reluctant", 1).unwrap();
     kill(process);
     // Its death is known when its worker's place is taken.
     while raybolt::get(&twice::remote(1)).is_err() {}
     meanwhile();
+    topology.activate();
     topology.deactivate();
     topology.activate();
     meanwhile();

@@ -493,7 +493,7 @@ fn store() -> StoreReport {
 
 /// Workers tell that they have let go of what they read as soon as they are done.
 fn empty_in_the_end() {
-    let late = Instant::now() + Duration::from_secs(20);
+    let late = Instant::now() + LONG;
     let left = || {
         let memory = memory().expect("there is a session");
         let store = memory.store.expect("it is over processes");

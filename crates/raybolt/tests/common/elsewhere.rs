@@ -104,6 +104,19 @@ pub fn meanwhile() {
     }
 }
 
+/// What is counted, when it has not changed for as long as a spout that is not held back would have rested.
+pub fn settled<T: PartialEq>(count: impl Fn() -> T) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        let before = count();
+        meanwhile();
+        if count() == before {
+            return before;
+        }
+        assert!(begun.elapsed() < LONG, "it does not stand still");
+    }
+}
+
 #[raybolt::remote]
 pub fn twice(number: u64) -> u64 {
     2 * number
