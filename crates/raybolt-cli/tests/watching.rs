@@ -333,8 +333,16 @@ fn worker_processes_and_those_who_wait_in_them_are_seen() {
     let error = String::from_utf8_lossy(&silent.stderr);
     assert_eq!(silent.stdout.is_empty(), error == "`2` has written nothing yet\n", "{error}");
 
-    let logs = place.told(&["logs"]);
-    assert!(logs.lines().any(|line| line.starts_with("worker-") && line.ends_with(" out: a word from a worker")), "{logs}");
+    let is_word =
+        |line: &str| line.starts_with("worker-") && line.ends_with(" out: a word from a worker");
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let logs = place.told(&["logs"]);
+        if logs.lines().any(is_word) {
+            break;
+        }
+        assert!(Instant::now() < until, "{logs}");
+    }
 
     let file = place.0.join("trace.json");
     assert_eq!(place.told(&["timeline", "-o", file.to_str().unwrap()]), "");

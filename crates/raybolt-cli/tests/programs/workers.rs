@@ -9,6 +9,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use raybolt::inspect::{Status, WorkerReport};
 use raybolt::{Builder, Result, get, inspect, put, remote};
 
 #[remote(resources(seat = 1.0))]
@@ -88,15 +89,16 @@ fn main() -> Result<()> {
     let counted = clerk.count(2);
     let apprentice = Apprentice::remote();
     let learned = apprentice.learn(3);
-    let at_work = || -> Result<String> {
-        let workers = inspect::workers()?;
+    let all_there = |workers: &[WorkerReport]| {
         let threads = workers.iter().flat_map(|worker| &worker.at_work);
-        Ok(threads.flat_map(|thread| thread.tasks.clone()).collect::<Vec<_>>().join(" "))
+        let tasks = threads.flat_map(|thread| thread.tasks.clone()).collect::<Vec<_>>().join(" ");
+        let names = ["sit", "Clerk::serve", "constructor"];
+        workers.len() == 3
+            && names.iter().all(|name| tasks.contains(name))
+            && workers.iter().any(|worker| worker.blocked > 0)
     };
-    let all_there = |at_work: &str| {
-        ["sit", "Clerk::serve", "constructor"].iter().all(|name| at_work.contains(name))
-    };
-    while !(all_there(&at_work()?) && inspect::status()?.waiting > 0) {
+    let is_seen = |status: Status| status.worker_processes == 2 && status.waiting > 0;
+    while !(all_there(&inspect::workers()?) && is_seen(inspect::status()?)) {
         std::thread::yield_now();
     }
     let queued = queue::remote(1);
