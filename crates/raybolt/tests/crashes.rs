@@ -489,7 +489,7 @@ fn a_killed_driver() {
             .unwrap();
         let mut lines = std::io::BufReader::new(driver.stdout.take().unwrap()).lines();
         let worker: u32 = lines.next().unwrap().unwrap().parse().unwrap();
-        let directory = std::path::PathBuf::from(lines.next().unwrap().unwrap());
+        let directory = PathBuf::from(lines.next().unwrap().unwrap());
         assert!(directory.join("node.sock").exists());
         if is_stopped {
             stop(worker);
@@ -563,7 +563,7 @@ fn an_interrupted_driver() {
     let mut driver = driver.spawn().unwrap();
     let mut lines = std::io::BufReader::new(driver.stdout.take().unwrap()).lines();
     let worker: u32 = lines.next().unwrap().unwrap().parse().unwrap();
-    let directory = std::path::PathBuf::from(lines.next().unwrap().unwrap());
+    let directory = PathBuf::from(lines.next().unwrap().unwrap());
     let group = rustix::process::Pid::from_child(&driver);
     rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
     let until = Instant::now() + LONG;
@@ -592,7 +592,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 /// The directory of the session of this process.
-fn own_directory() -> std::path::PathBuf {
+fn own_directory() -> PathBuf {
     let sessions = raybolt_runtime::session_dir::sessions().unwrap();
     let own = sessions.into_iter().find(|found| found.pid == std::process::id());
     own.unwrap().path
