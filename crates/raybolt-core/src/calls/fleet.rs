@@ -12,7 +12,8 @@
 //!    [`Fleet::ready`] gives it away.
 //! 2. While [`Fleet::takes_one`] the shell pushes tasks of the lease's class ([`Fleet::pushed`]).
 //! 3. [`Fleet::answered`] makes room, and learns how long tasks of the class take: the depth follows.
-//! 4. A lease without tasks is [`Fleet::returned`]. When a worker dies, [`Fleet::lost`] names its leases.
+//! 4. A lease without tasks is [`Fleet::returned`]. When a worker dies, [`Fleet::lost`] names its leases; who sees it
+//!    coming says so before ([`Fleet::dying`]), for whatever goes there would come back at once, and go there again.
 //! 5. A worker is of a [kind](super::kinds), and leases go to workers of their own kind alone. When one waits
 //!    for a kind that nobody is of, the shell starts a worker of that kind; those with whom it would
 //!    share GPUs have nothing to do then, and [are over](Fleet::superseded).
@@ -75,6 +76,7 @@ struct Worker {
     kind: WorkerKind,
     leases: usize,
     actors: usize,
+    is_dying: bool,
 }
 
 #[derive(Debug)]
@@ -200,7 +202,9 @@ impl Fleet {
     /// The actors that wait for a worker, once there is one of their kind: they are to be placed anew.
     pub fn waiting_actors(&mut self) -> VecDeque<ActorKey> {
         let workers = &self.workers;
-        let has_worker = |kind: &WorkerKind| workers.values().any(|worker| worker.kind == *kind);
+        let has_worker = |kind: &WorkerKind| {
+            workers.values().any(|worker| worker.kind == *kind && !worker.is_dying)
+        };
         let (found, wait) = std::mem::take(&mut self.waiting_actors)
             .into_iter()
             .partition(|(_, kind)| has_worker(kind));
@@ -226,6 +230,13 @@ impl Fleet {
     /// Where an actor lives.
     pub fn home(&self, actor: ActorKey) -> Option<ProcessId> {
         self.actors.get(actor).copied()
+    }
+
+    /// A worker is about to be [lost](Fleet::lost): it gets no more leases and no more actors.
+    pub fn dying(&mut self, process: ProcessId) {
+        if let Some(worker) = self.workers.get_mut(&process) {
+            worker.is_dying = true;
+        }
     }
 
     /// A worker is gone: the leases that were its own. Its actors have no home any more.
@@ -366,7 +377,8 @@ impl Fleet {
 
     fn least_loaded(&mut self, kind: &WorkerKind) -> Option<(ProcessId, &mut Worker)> {
         let any = self.plants.has(Plant::AnyKind);
-        let fitting = self.workers.iter_mut().filter(|(_, worker)| any || worker.kind == *kind);
+        let fits = |worker: &Worker| !worker.is_dying && (any || worker.kind == *kind);
+        let fitting = self.workers.iter_mut().filter(|(_, worker)| fits(worker));
         let least = fitting.min_by_key(|(_, worker)| worker.load());
         least.map(|(process, worker)| (*process, worker))
     }
@@ -523,6 +535,21 @@ mod tests {
         assert!(fleet.slice_is_over(leases[0], 100 + SLICE_US));
         let _ = fleet.answered(leases[1], SLICE_TASKS, 200);
         assert!(fleet.slice_is_over(leases[1], 200));
+    }
+
+    #[test]
+    fn a_dying_worker_gets_nothing_more_though_it_has_the_least() {
+        let (mut fleet, leases) = (Fleet::new(), leases(1));
+        let actor = SlotMap::<ActorKey, ()>::with_key().insert(());
+        fleet.ready(FIRST);
+        fleet.dying(FIRST);
+        assert_eq!(fleet.granted(leases[0], CLASS, false), None);
+        assert_eq!(fleet.place_actor(actor), None);
+        assert!(fleet.waiting_actors().is_empty());
+        assert_eq!(fleet.lost(FIRST), []);
+        let given = fleet.ready(SECOND);
+        assert_eq!(given, [Assigned { lease: leases[0], class: CLASS, process: SECOND }]);
+        assert_eq!(fleet.waiting_actors(), [actor]);
     }
 
     #[test]

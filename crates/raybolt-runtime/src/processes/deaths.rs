@@ -86,6 +86,8 @@ struct Fallen {
 impl Workers {
     /// A worker is dead: its tasks run again, or fail. Says whether it had been given anything.
     pub(crate) fn lost(self: &Arc<Self>, session: &Arc<Session>, death: Death) -> bool {
+        // First: what finds it dead on its way there goes back to its queue, and would come here again.
+        session.act(|hub| hub.fleet.dying(death.process));
         let Some(worker) = self.take(session, death.process) else { return false };
         let (lent, was_given_tasks) = worker.bury();
         let was_given = was_given_tasks || worker.has_actors();
