@@ -131,11 +131,12 @@ fn futures_that_wait_hold_the_spout_back() {
     let config = Config { queue_tuples_max: 256, ..Config::default() };
     let topology = cluster.submit("waiting", config, builder).unwrap();
     let inside: Vec<_> = (0..4).map(|_| gate.entered()).collect();
-    while topology.stats().components[1].instances[0].queued < 256 {
+    // Or the inbox would be filled again.
+    while topology.stats().components[1].instances[0].queued <= 128 {
         std::thread::yield_now();
     }
     let before = settled(|| topology.stats().components[0].instances[0].emitted);
-    assert!((256..=10_000).contains(&before), "{before} were emitted");
+    assert!((128..=10_000).contains(&before), "{before} were emitted");
     assert!(kept.try_recv().is_err());
     gate.open();
     drop(inside);

@@ -213,8 +213,8 @@ fn a_slow_process_slows_the_spout_down() {
     let config = Config { queue_tuples_max: 512, ..Config::default() };
     let topology = cluster.submit("slow", config, builder).unwrap();
     let entered = gate.entered();
-    // Its inbox is full, and it has calls under way: nothing moves any more.
-    while topology.stats().components[1].instances[0].queued < 512 {
+    // Its inbox is full, or was and is not half empty, and it has calls under way: nothing moves any more.
+    while topology.stats().components[1].instances[0].queued <= 256 {
         std::thread::yield_now();
     }
     drop(entered);
@@ -222,7 +222,7 @@ fn a_slow_process_slows_the_spout_down() {
     // Four calls of 512, and before and behind them an inbox, a batch that waits for room, and what a slice has
     // in hand.
     let most = most.load(Ordering::Relaxed);
-    assert!((512..=10_000).contains(&most), "the spout was {most} tuples ahead");
+    assert!((256..=10_000).contains(&most), "the spout was {most} tuples ahead");
     assert!(topology.kill(LONG));
 }
 
