@@ -13,7 +13,7 @@ use raybolt_drpc::{
     CallOptions, Delivered, DrpcError, LocalDrpc, Options, Report, Subscription, Terms,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Serves a function by hand: a test takes requests and reports about them.
 struct Hand {

@@ -22,7 +22,7 @@ use crate::session::{Place, Session};
 use crate::timeline::{self, Track};
 
 /// How long a worker may take to answer; one that is stopped answers never.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The bits of a wait's number below those of its process.
 const NUMBER_BITS: u32 = 40;
 
