@@ -8,31 +8,33 @@
 //! Who works and who waits is copied first, then the machines are walked under the hub's lock, at most
 //! [`STEPS_MAX`] steps. What is told is true of some moment, but not of the same one for all of it.
 //!
+//! The walk is here; its ways along `resources`, `actors`, what lies at worker processes (`process`) and the `store`
+//! have files of their own.
+//!
 //! # Invariants
 //! - **WHY-1 (ends).** A task is followed once on one way: the second time is a circle, and named so.
 //! - **WHY-2 (sure).** A circle is said to be one that never ends only if each of its members waits without a
 //!   time limit, and for one other alone.
 
+mod actors;
 mod process;
+mod resources;
 mod store;
 
 use std::fmt;
 
 use raybolt_core::calls::objects::Holders;
-use raybolt_core::calls::owner::{ActorKey, ClassId, ObjectKey, Progress, Target, TaskKey};
-use raybolt_core::calls::queue::Place;
-use raybolt_core::calls::scheduler::{GroupKey, GroupState, GroupView, LeaseView, display_amount};
+use raybolt_core::calls::owner::{ClassId, ObjectKey, Progress, Target, TaskKey};
 use serde::{Deserialize, Serialize};
 use slotmap::Key;
 
-use self::process::worker_of;
+pub(super) use self::resources::group_lacks;
 use super::ask::{Ask, of_driver};
 use super::local::{self, Everywhere};
 use super::text::{Duration, plural};
-use crate::actor::{ActorState, CallView, RunningCall};
+use crate::actor::RunningCall;
 use crate::awaited::{Wait, What};
 use crate::clock::coarse_ms;
-use crate::context::caller_of_actor;
 use crate::desk::AtWork;
 use crate::error::{Error, Kind, Result};
 use crate::hub::Hub;
@@ -146,28 +148,6 @@ pub(crate) fn because(session: &Session, object: ObjectKey) -> String {
     }
     let texts: Vec<_> = steps.iter().map(|step| step.text.as_str()).collect();
     texts.join("; ")
-}
-
-/// What a placement group that waits lacks, in words.
-pub(super) fn group_lacks(hub: &Hub, key: GroupKey) -> String {
-    let lack = hub.scheduler.group_lacking(key);
-    lack.map_or_else(|| "waits for its turn".into(), |lack| needs(hub, lack))
-}
-
-/// `needs CPU: 2 (1 of 4 free)`
-fn needs(hub: &Hub, (resource, needed, available): (&str, i64, i64)) -> String {
-    let total = hub.scheduler.resources().find(|known| known.0 == resource);
-    format!(
-        "needs {resource}: {} ({} of {} free)",
-        display_amount(resource, needed),
-        display_amount(resource, available.max(0)),
-        display_amount(resource, total.map_or(0, |known| known.1)),
-    )
-}
-
-fn group_name(view: &GroupView<'_>) -> String {
-    let id = Id::Group(view.key);
-    if view.name.is_empty() { id.to_string() } else { format!("{id} `{}`", view.name) }
 }
 
 fn one(session: &Session, id: Id) -> Result<Why> {
@@ -399,113 +379,6 @@ impl Walk<'_> {
         );
     }
 
-    /// Says which resource is missing for a class, and who holds it; false if none is.
-    fn lacks(&mut self, who: &str, id: Option<Id>, class: ClassId, depth: usize) -> bool {
-        let scheduler = &self.hub.scheduler;
-        let group = scheduler.within(class).group();
-        let view = group.and_then(|key| scheduler.group_view(key));
-        if let Some(view) = view.filter(|view| view.state == GroupState::Pending) {
-            let text = format!("{who} waits for its placement group {}", group_name(&view));
-            self.step(depth, Cause::Resource, id, text);
-            self.group(view.key, depth + 1);
-            return true;
-        }
-        let Some((resource, needed, available)) = scheduler.lacking(class) else { return false };
-        let text = match group {
-            None => needs(self.hub, (resource, needed, available)),
-            Some(_) => format!(
-                "needs {resource}: {} (its bundle has {} free)",
-                display_amount(resource, needed),
-                display_amount(resource, available.max(0)),
-            ),
-        };
-        self.step(depth, Cause::Resource, id, format!("{who} {text}"));
-        self.holders(resource, group, depth + 1);
-        true
-    }
-
-    /// Who holds a resource, in a placement group or outside of all.
-    fn holders(&mut self, resource: &str, within: Option<GroupKey>, depth: usize) {
-        let scheduler = &self.hub.scheduler;
-        let is_there = |lease: &LeaseView| lease.bundle.map(|(group, _)| group) == within;
-        let leases: Vec<_> =
-            scheduler.holders(resource).filter(|(lease, _)| is_there(lease)).collect();
-        let groups = scheduler.group_holders(resource).filter(|_| within.is_none());
-        let groups: Vec<_> = groups.collect();
-        for (lease, units) in leases.iter().take(HOLDERS_MAX) {
-            let what = format!("{resource}: {}", display_amount(resource, *units));
-            self.holder(*lease, &what, depth);
-        }
-        for (key, units) in groups.iter().take(HOLDERS_MAX.saturating_sub(leases.len())) {
-            let Some(view) = scheduler.group_view(*key) else { continue };
-            let units = display_amount(resource, *units);
-            let text = format!("placement group {} holds {resource}: {units}", group_name(&view));
-            self.step(depth, Cause::Holder, Some(Id::Group(*key)), text);
-        }
-        let more = (leases.len() + groups.len()).saturating_sub(HOLDERS_MAX);
-        if more > 0 {
-            let text = format!("and {more} more hold {resource}");
-            self.step(depth, Cause::Holder, None, text);
-        }
-    }
-
-    fn group(&mut self, key: GroupKey, depth: usize) {
-        let scheduler = &self.hub.scheduler;
-        let Some(view) = scheduler.group_view(key) else { return };
-        let (name, id) = (format!("placement group {}", group_name(&view)), Some(Id::Group(key)));
-        match (view.state, scheduler.group_lacking(key)) {
-            (GroupState::Ready, _) => {
-                self.step(depth, Cause::Ended, id, format!("{name} is ready"));
-            }
-            (GroupState::Never(why), _) => {
-                let text = format!("{name} can never be placed: it {why}");
-                self.step(depth, Cause::Resource, id, text);
-            }
-            (GroupState::Pending, Some(lack)) => {
-                self.step(depth, Cause::Resource, id, format!("{name} {}", needs(self.hub, lack)));
-                self.holders(lack.0, None, depth + 1);
-            }
-            (GroupState::Pending, None) => {
-                self.step(depth, Cause::Turn, id, format!("{name} waits for its turn"));
-            }
-        }
-    }
-
-    fn holder(&mut self, lease: LeaseView, what: &str, depth: usize) {
-        let work = self.works.iter().find(|work| work.lease == Some(lease.key)).cloned();
-        if let Some(work) = work.filter(|work| !work.task.is_null()) {
-            let (who, since) = (self.named(work.task), self.since(work.since_ms));
-            let sleeps = |wait: &Wait| wait.task == Some(work.task) && !wait.is_future;
-            let waits = self.waits.iter().any(sleeps);
-            let runs = if waits || work.above.is_some() { "waits" } else { "runs" };
-            let text = format!("{who} holds {what}, and {runs} on thread {}{since}", work.thread);
-            self.step(depth, Cause::Holder, Some(Id::Task(work.task)), text);
-            if (waits || work.above.is_some())
-                && !self.path.iter().any(|(task, _)| *task == work.task)
-            {
-                self.task(work.task, depth + 1);
-            }
-            return;
-        }
-        let name = self.hub.scheduler.class_name(lease.class);
-        let of_actor = |actor: &ActorKey| {
-            let actor = self.hub.actor(*actor);
-            actor.is_some_and(|actor| actor.view().lease == Some(lease.key))
-        };
-        let actor = name.starts_with("actor ").then(|| self.hub.actors.keys().find(of_actor));
-        if let Some(Some(key)) = actor {
-            let name = self.hub.actor(key).map(|actor| actor.name().to_owned()).unwrap_or_default();
-            let text = format!("{} `{name}` holds {what} as long as it lives", Id::Actor(key));
-            return self.step(depth, Cause::Holder, Some(Id::Actor(key)), text);
-        }
-        let state = match (lease.started, self.kind_to_come(lease.class)) {
-            (true, _) => "between two tasks, or async".to_owned(),
-            (false, Some(kind)) => format!("waiting for {kind} to start"),
-            (false, None) => "about to start".to_owned(),
-        };
-        self.step(depth, Cause::Holder, None, format!("`{name}` holds {what}, {state}"));
-    }
-
     /// Follows one task that a thread works on and that `is_meant`: one that waits, if there is one.
     fn someone_at_work(&mut self, is_meant: impl Fn(&AtWork) -> bool, depth: usize) {
         let meant = self.works.iter().filter(|work| is_meant(work));
@@ -559,148 +432,6 @@ impl Walk<'_> {
                 self.step(depth, Cause::Running, id, text);
             }
         }
-    }
-
-    fn call(&mut self, key: TaskKey, actor: ActorKey, depth: usize) {
-        let (who, id) = (self.named(key), Some(Id::Task(key)));
-        let Some(handle) = self.hub.actor(actor) else {
-            let text = format!("{who}: its actor is gone");
-            return self.step(depth, Cause::Ended, id, text);
-        };
-        let name = format!("{} `{}`", Id::Actor(actor), handle.name());
-        let running = self.running_calls(actor, handle.view().running);
-        if self.node.is_some()
-            && let Some(call) = running.iter().find(|call| call.task == key)
-        {
-            return self.running(key, Some(*call), depth);
-        }
-        let (place, needs_all) = match handle.call(key) {
-            Some(CallView::Running(call)) => return self.running(key, Some(call), depth),
-            Some(CallView::Waiting { place, needs_all, .. }) => (place, needs_all),
-            None => {
-                let text = format!("{who} of {name} is starting or ending");
-                return self.step(depth, Cause::Running, id, text);
-            }
-        };
-        let view = handle.view();
-        match place {
-            Place::Held { by } if by != key => {
-                let text = format!(
-                    "{who} of {name} waits behind {} of the same caller: calls keep their order",
-                    self.named(by)
-                );
-                self.step(depth, Cause::CallerOrder, id, text);
-                self.sure(true);
-                self.task(by, depth + 1);
-            }
-            Place::InLine { .. } | Place::Held { .. } if view.state != ActorState::Alive => {
-                let text = format!("{who} waits for {name}, which takes no calls yet");
-                self.step(depth, Cause::ActorQueue, id, text);
-                self.sure(true);
-                self.actor(actor, depth + 1);
-            }
-            Place::InLine { ahead } => {
-                // A driver does not know which of those that it has sent have begun.
-                let ahead = match self.node {
-                    Some(_) => ahead.saturating_sub(running.len()),
-                    None => ahead,
-                };
-                let text = format!(
-                    "{who} waits in the queue of {name}: {} before it, {} running",
-                    plural(ahead, "is", "are", "call", "calls"),
-                    running.len(),
-                );
-                self.step(depth, Cause::ActorQueue, id, text);
-                self.sure(needs_all);
-                if let Some(first) = self.most_telling(&running) {
-                    self.task(first, depth + 1);
-                }
-            }
-            Place::Held { .. } => {
-                self.step(
-                    depth,
-                    Cause::ActorQueue,
-                    id,
-                    format!("{who} of {name} is about to start"),
-                );
-            }
-        }
-    }
-
-    /// Of the calls that run: one that closes a circle, else one that waits, else the oldest.
-    fn most_telling(&self, running: &[RunningCall]) -> Option<TaskKey> {
-        let rank = |call: &&RunningCall| {
-            let closes = self.path.iter().any(|(task, _)| *task == call.task);
-            let waits = self.waits.iter().any(|wait| wait.task == Some(call.task));
-            (!closes, !waits, call.since_ms)
-        };
-        running.iter().min_by_key(rank).map(|call| call.task)
-    }
-
-    fn actor(&mut self, key: ActorKey, depth: usize) {
-        let Some(actor) = self.hub.actor(key) else { return };
-        let (view, id) = (actor.view(), Some(Id::Actor(key)));
-        let name = format!("{} `{}`", Id::Actor(key), actor.name());
-        match view.state {
-            ActorState::Placing => {
-                let class = self.hub.placing_class(key);
-                if !class.is_some_and(|class| self.lacks(&name, id, class, depth)) {
-                    let text = format!("{name} waits for its turn to get its resources");
-                    self.step(depth, Cause::Turn, id, text);
-                }
-            }
-            ActorState::Placed => {
-                let home = match self.hub.fleet.home_to_come(key) {
-                    Some(kind) => format!("{} to start", worker_of(kind)),
-                    None => "a thread to run its constructor".to_owned(),
-                };
-                self.step(depth, Cause::Worker, id, format!("{name} waits for {home}"));
-            }
-            ActorState::Creating => self.creating(key, &name, depth),
-            ActorState::Alive => match self.most_telling(&view.running) {
-                Some(call) => {
-                    let text = format!(
-                        "{name} is alive: {} running, {} waiting",
-                        view.running.len(),
-                        view.waiting
-                    );
-                    self.step(depth, Cause::ActorQueue, id, text);
-                    self.task(call, depth + 1);
-                }
-                None => {
-                    let text = format!(
-                        "{name} is alive and has no call to run; {} wait for arguments",
-                        view.waiting
-                    );
-                    self.step(depth, Cause::Idle, id, text);
-                }
-            },
-            ActorState::Dead(because) => {
-                self.step(depth, Cause::Ended, id, format!("{name} is gone: {because}"));
-            }
-        }
-    }
-
-    fn creating(&mut self, key: ActorKey, name: &str, depth: usize) {
-        let id = Some(Id::Actor(key));
-        let constructs = |wait: &&Wait| wait.actor == Some(key) && wait.task.is_none();
-        if let Some(wait) = self.waits.iter().find(constructs).cloned() {
-            let since = self.since(wait.since_ms);
-            self.step(
-                depth,
-                Cause::Creating,
-                id,
-                format!("the constructor of {name} has not ended"),
-            );
-            return self.wait(&wait, "it", &since, depth + 1);
-        }
-        let caller = caller_of_actor(key);
-        let work = self.works.iter().find(|work| work.caller == caller).cloned();
-        let on = work.map_or_else(String::new, |work| {
-            format!(", on thread {}{}", work.thread, self.since(work.since_ms))
-        });
-        let text = format!("the constructor of {name} is running{on}");
-        self.step(depth, Cause::Creating, id, text);
     }
 
     /// WHY-1: a task that is on the way already is not followed again.
