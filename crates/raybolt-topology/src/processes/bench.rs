@@ -10,8 +10,9 @@ use raybolt_runtime::timer::Timer;
 
 use crate::collector::Collector;
 use crate::context::{Context, Waker};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Relay};
 use crate::processes::Captured;
+use crate::processes::bell::Bell;
 use crate::processes::wire::Place;
 use crate::shared::{self, Shared};
 use crate::task::Task;
@@ -20,10 +21,11 @@ use crate::wiring::{StreamSpec, Streams};
 
 /// What an instance is made from.
 pub(super) struct Bench<Out> {
-    /// Its slices are run by calls. The pool never starts a thread.
+    /// Its slices are run by calls: when it wants one, the bell rings. The pool never starts a thread.
     pub(super) task: Arc<Task>,
+    pub(super) bell: Bell,
     pub(super) context: Context,
-    /// What is emitted there is captured.
+    /// What is emitted there is captured, and what becomes of tuples is told to a relay.
     pub(super) collector: Collector<Out>,
     pub(super) captured: Arc<Captured>,
     /// Another number for each instance that was made in any process.
@@ -54,6 +56,7 @@ impl<Out: Tuple> Bench<Out> {
         let nobody = [ComponentIndex(0)];
         let ledger = Ledger::new(place, task.clone(), shared.clone(), InstanceId(0), &nobody, 1);
         let mut collector = Collector::new(streams, ledger);
+        collector.ledger.relay = Some(Relay::default());
         let captured = Arc::<Captured>::default();
         // Who takes what is emitted is scheduled for good, so nothing is run when there is some.
         let taker = Task::new(pool, shared, of_pool);
@@ -61,7 +64,10 @@ impl<Out: Tuple> Bench<Out> {
         collector.capture(&captured, &taker);
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         let incarnation = u64::from(std::process::id()) << 32 | number;
-        Bench { task, context, collector, captured, incarnation }
+        let bell = Bell::new(incarnation);
+        let rings = bell.clone();
+        task.hang(move || rings.ring());
+        Bench { task, bell, context, collector, captured, incarnation }
     }
 }
 

@@ -4,16 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use raybolt_runtime::args::Held;
 use raybolt_runtime::job::Failure;
-use raybolt_runtime::method::MethodFuture;
 use raybolt_runtime::output::One;
 use raybolt_runtime::timer::Timer;
-use tokio::sync::Notify;
 
 use crate::batch::{Anchor, Batch, Origin};
 use crate::inbox::{Inbox, Sink};
 use crate::instance::BoltInstance;
-use crate::ledger::Relay;
 use crate::processes::Captured;
+use crate::processes::bell::{Bell, Rings};
 use crate::processes::bench::{Bench, Told};
 use crate::processes::kind::Kind;
 use crate::processes::wire::{Answer, Ask, Place, Tuples};
@@ -25,8 +23,7 @@ use crate::tuple::decode_batch;
 /// The actor. All its calls are shared ones, since one of them may wait long; of the others one runs at a time.
 pub(super) struct Host<K: Kind> {
     inner: Mutex<Inner<K>>,
-    bell: Arc<Notify>,
-    incarnation: u64,
+    bell: Bell,
 }
 
 struct Inner<K: Kind> {
@@ -45,10 +42,8 @@ struct Inner<K: Kind> {
 pub(super) fn new<K: Kind>(
     (bolt, place): (Held<K::Bolt>, Held<Place>),
 ) -> Result<Host<K>, Failure> {
-    let bell = Arc::new(Notify::new());
-    let inner = Inner::new(bolt.into_owned(), place.into_owned(), bell.clone());
-    let incarnation = inner.incarnation;
-    Ok(Host { inner: Mutex::new(inner), bell, incarnation })
+    let (inner, bell) = Inner::new(bolt.into_owned(), place.into_owned());
+    Ok(Host { inner: Mutex::new(inner), bell })
 }
 
 /// Does something.
@@ -58,49 +53,34 @@ pub(super) fn ask<K: Kind>(host: &Host<K>, (ask,): (Held<Ask>,)) -> Result<One<A
     match ask.into_owned() {
         Ask::Cleanup => {
             inner.instance.stop();
-            host.bell.notify_one(); // Or the actor could not end.
+            host.bell.ring(); // Or the actor could not end.
             Ok(One(inner.answer()))
         }
         ask => inner.ask(ask).map(One),
     }
 }
 
-/// Waits until the instance wants a slice. One that was asked for by whoever knew another one is wanted now.
-pub(super) fn rung<K: Kind>(
-    host: &Host<K>,
-    (incarnation,): (Held<u64>,),
-) -> MethodFuture<'_, One<()>> {
-    Box::pin(async move {
-        if *incarnation == host.incarnation {
-            host.bell.notified().await;
-        }
-        Ok(One(()))
-    })
+impl<K: Kind> Rings for Host<K> {
+    fn bell(&self) -> &Bell {
+        &self.bell
+    }
 }
 
 impl<K: Kind> Inner<K> {
-    fn new(bolt: K::Bolt, place: Place, bell: Arc<Notify>) -> Self {
+    fn new(bolt: K::Bolt, place: Place) -> (Self, Bell) {
         let streams = K::streams(&bolt);
-        let Bench { task, context, mut collector, captured, incarnation } =
+        let Bench { task, bell, context, collector, captured, incarnation } =
             Bench::new(place, streams, Timer::new());
         let shared = collector.ledger.shared.clone();
-        task.hang(move || bell.notify_one());
-        collector.ledger.relay = Some(Relay::default());
         let inbox = Inbox::new(task.clone(), usize::MAX);
         let published = Arc::<Published>::default();
         let bolt = K::operator(bolt);
         let mut instance = BoltInstance::new(bolt, context, inbox.clone(), collector, published);
         let _ = task.slice_here(|| instance.slice(&task)); // Which prepares the bolt.
-        Inner {
-            instance,
-            inbox,
-            task,
-            shared,
-            captured,
-            incarnation,
-            told: Told::default(),
-            failures: 0,
-        }
+        let told = Told::default();
+        let inner =
+            Inner { instance, inbox, task, shared, captured, incarnation, told, failures: 0 };
+        (inner, bell)
     }
 
     fn ask(&mut self, ask: Ask) -> Result<Answer, Failure> {

@@ -38,6 +38,7 @@
 //!   waits in the host; none is replayed while its ports wait for room.
 
 mod away;
+mod bell;
 mod bench;
 mod host;
 mod kind;

@@ -20,7 +20,8 @@ use crate::collector::Collector;
 use crate::context::Context;
 use crate::factory::Seat;
 use crate::instance::Operator;
-use crate::processes::away::{Away, rouse_if_ready, rousing, taken};
+use crate::processes::away::{Away, rousing};
+use crate::processes::bell::Ear;
 use crate::processes::host::{self, Host};
 use crate::processes::kind::Kind;
 use crate::processes::wire::{Answer, Ask, Packed, Place, Tuples};
@@ -50,9 +51,8 @@ pub(crate) struct Proxy<K: Kind> {
     /// How many tuples wait in the host, and whether it does more by itself.
     waiting: u64,
     busy: bool,
-    /// The call that ends when the host of this incarnation wants a slice, or has died.
-    bell: Option<Away<()>>,
-    bell_of: u64,
+    /// Hears when the host wants a slice, or has died.
+    ear: Ear,
     /// Whether a tick is under way.
     ticking: bool,
 }
@@ -89,8 +89,7 @@ impl<K: Kind> Proxy<K> {
             incarnation: None,
             waiting: 0,
             busy: false,
-            bell: None,
-            bell_of: 0,
+            ear: Ear::default(),
             ticking: false,
         }
     }
@@ -124,25 +123,21 @@ impl<K: Kind> Proxy<K> {
         if !self.calls.is_empty() {
             return;
         }
-        match taken(&mut self.bell, self.waker.as_ref()) {
-            Some(Ok(())) => return self.send(Ask::Look, What::Look, self.next..self.next, 0),
-            Some(Err(error)) if self.incarnation == Some(self.bell_of) => {
+        match self.ear.heard(self.waker.as_ref()) {
+            Some((Ok(()), _)) => {
+                return self.send(Ask::Look, What::Look, self.next..self.next, 0);
+            }
+            Some((Err(error), dead)) if self.incarnation == Some(dead) => {
                 let message = error.to_string();
                 self.lost(0..self.next, &message, collector);
                 collector.report_error(message);
             }
-            Some(Err(_)) | None => {}
+            Some((Err(_), _)) | None => {}
         }
-        if let (Some(host), Some(incarnation), None) = (&self.host, self.incarnation, &self.bell)
+        if let (Some(host), Some(incarnation)) = (&self.host, self.incarnation)
             && (self.busy || !self.open.is_empty())
         {
-            let body = Body::AsyncShared(host::rung::<K>);
-            let method = Method { name: "Bolt", group: 1, body };
-            let incarnation_known = (Arg::Value(incarnation),);
-            let rung = host.call::<_, One<()>>(method, CallOptions::new(), incarnation_known);
-            self.bell = Some(Away::new(rung));
-            self.bell_of = incarnation;
-            rouse_if_ready(&mut self.bell, self.waker.as_ref());
+            self.ear.listen(host, "Bolt", incarnation, self.waker.as_ref());
         }
     }
 

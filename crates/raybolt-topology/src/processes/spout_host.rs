@@ -6,17 +6,15 @@ use raybolt_core::flow::acks::FailReason;
 use raybolt_core::ids::RootId;
 use raybolt_runtime::args::Held;
 use raybolt_runtime::job::Failure;
-use raybolt_runtime::method::MethodFuture;
 use raybolt_runtime::output::One;
 use raybolt_runtime::timer::Timer;
 use raybolt_wire::Value;
-use tokio::sync::Notify;
 
 use crate::builder::spout_streams;
 use crate::collector::SpoutCollector;
 use crate::instance::Plain;
-use crate::ledger::Relay;
 use crate::processes::Captured;
+use crate::processes::bell::{Bell, Rings};
 use crate::processes::bench::{Bench, Told};
 use crate::processes::wire::{Place, Rest, SpoutAnswer, SpoutAsk, Wanted};
 use crate::spout::Spout;
@@ -30,8 +28,7 @@ static TIMER: LazyLock<Timer> = LazyLock::new(Timer::new);
 /// The actor. All its calls are shared ones, since one of them may wait long.
 pub(super) struct SpoutHost<S: Spout> {
     inner: Mutex<Inner<S>>,
-    bell: Arc<Notify>,
-    incarnation: u64,
+    bell: Bell,
 }
 
 struct Inner<S: Spout> {
@@ -49,10 +46,8 @@ struct Inner<S: Spout> {
 pub(super) fn new<S: Spout + Value>(
     (spout, place): (Held<S>, Held<Place>),
 ) -> Result<SpoutHost<S>, Failure> {
-    let bell = Arc::new(Notify::new());
-    let inner = Inner::new(spout.into_owned(), place.into_owned(), bell.clone());
-    let incarnation = inner.incarnation;
-    Ok(SpoutHost { inner: Mutex::new(inner), bell, incarnation })
+    let (inner, bell) = Inner::new(spout.into_owned(), place.into_owned());
+    Ok(SpoutHost { inner: Mutex::new(inner), bell })
 }
 
 /// Runs a slice.
@@ -66,23 +61,16 @@ pub(super) fn ask<S: Spout>(
         SpoutAsk::Next(wanted) => Ok(One(inner.next(wanted))),
         SpoutAsk::Close => {
             inner.instance.stop();
-            host.bell.notify_one(); // Or the actor could not end.
+            host.bell.ring(); // Or the actor could not end.
             Ok(One(inner.answer(Slice::Wait)))
         }
     }
 }
 
-/// Waits until the instance wants a slice. One that was asked for by whoever knew another one is wanted now.
-pub(super) fn rung<S: Spout>(
-    host: &SpoutHost<S>,
-    (incarnation,): (Held<u64>,),
-) -> MethodFuture<'_, One<()>> {
-    Box::pin(async move {
-        if *incarnation == host.incarnation {
-            host.bell.notified().await;
-        }
-        Ok(One(()))
-    })
+impl<S: Spout> Rings for SpoutHost<S> {
+    fn bell(&self) -> &Bell {
+        &self.bell
+    }
 }
 
 impl<S: Spout> SpoutHost<S> {
@@ -92,25 +80,18 @@ impl<S: Spout> SpoutHost<S> {
 }
 
 impl<S: Spout> Inner<S> {
-    fn new(spout: S, place: Place, bell: Arc<Notify>) -> Self {
+    fn new(spout: S, place: Place) -> (Self, Bell) {
         let streams = spout_streams(&spout);
-        let Bench { task, context, mut collector, captured, incarnation } =
+        let Bench { task, bell, context, collector, captured, incarnation } =
             Bench::new(place, streams, TIMER.clone());
-        task.hang(move || bell.notify_one());
-        collector.ledger.relay = Some(Relay::default());
         let collector = SpoutCollector::new(collector);
         let published = Arc::<Published>::default();
         // How many are pending is known where they are counted.
         let instance = SpoutInstance::new(Plain(spout), context, collector, None, false, published);
-        Inner {
-            instance,
-            task,
-            captured,
-            incarnation,
-            active: false,
-            told: Told::default(),
-            executed: 0,
-        }
+        let told = Told::default();
+        let inner =
+            Inner { instance, task, captured, incarnation, active: false, told, executed: 0 };
+        (inner, bell)
     }
 
     fn next(&mut self, wanted: Wanted) -> SpoutAnswer {

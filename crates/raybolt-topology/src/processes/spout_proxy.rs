@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::factory::Seat;
 use crate::processes::CLEANUP_MAX;
 use crate::processes::away::{Away, rouse_if_ready, rousing, taken};
+use crate::processes::bell::Ear;
 use crate::processes::spout_host::{self, SpoutHost};
 use crate::processes::wire::{Place, Rest, SpoutAnswer, SpoutAsk, Wanted};
 use crate::spout::{MessageId, Next, OnDone, Spout};
@@ -45,9 +46,8 @@ pub(crate) struct SpoutProxy<S: Spout> {
     waker: Option<Waker>,
     /// The question that is under way.
     ask: Option<Away<SpoutAnswer>>,
-    /// The call that ends when the host of this incarnation wants to be asked, or has died.
-    bell: Option<Away<()>>,
-    bell_of: u64,
+    /// Hears when the host wants to be asked, or has died.
+    ear: Ear,
     /// What became of tuples, to be told with the next question.
     acked: Vec<u64>,
     failed: Vec<(u64, String)>,
@@ -74,8 +74,7 @@ impl<S: Spout + Value> SpoutProxy<S> {
             host: None,
             waker: None,
             ask: None,
-            bell: None,
-            bell_of: 0,
+            ear: Ear::default(),
             acked: Vec::new(),
             failed: Vec::new(),
             active: false,
@@ -104,29 +103,19 @@ impl<S: Spout + Value> SpoutProxy<S> {
         rouse_if_ready(&mut self.ask, self.waker.as_ref());
     }
 
-    fn wait_for_bell(&mut self, incarnation: u64) {
-        let Some(host) = &self.host else { return };
-        let body = Body::AsyncShared(spout_host::rung::<S>);
-        let method = Method { name: "Spout", group: 1, body };
-        let rung = host.call::<_, One<()>>(method, CallOptions::new(), (Arg::Value(incarnation),));
-        self.bell = Some(Away::new(rung));
-        self.bell_of = incarnation;
-        rouse_if_ready(&mut self.bell, self.waker.as_ref());
-    }
-
     fn has_to_tell(&self) -> bool {
         !self.acked.is_empty() || !self.failed.is_empty()
     }
 
     /// The host wants to be asked, or has died while it was not asked.
-    fn rung(&mut self, rung: Result<(), Error>, collector: &mut SpoutCollector<S::Out>) {
+    fn rung(&mut self, rung: Result<(), Error>, of: u64, collector: &mut SpoutCollector<S::Out>) {
         match rung {
             Ok(()) => {
                 if self.rest == Rest::Nothing {
                     self.rest = Rest::More;
                 }
             }
-            Err(_) if self.incarnation != Some(self.bell_of) => {} // That is known.
+            Err(_) if self.incarnation != Some(of) => {} // That is known.
             Err(_) if self.is_over => self.incarnation = None,
             Err(error) => self.lost(&error.to_string(), collector),
         }
@@ -266,9 +255,9 @@ impl<S: Spout + Value> Source for SpoutProxy<S> {
         self.look_whether_over(collector);
         // Before an answer of the dead one is there, nothing follows from its death.
         if self.ask.is_none()
-            && let Some(rung) = taken(&mut self.bell, self.waker.as_ref())
+            && let Some((rung, of)) = self.ear.heard(self.waker.as_ref())
         {
-            self.rung(rung, collector);
+            self.rung(rung, of, collector);
         }
     }
 
@@ -277,11 +266,10 @@ impl<S: Spout + Value> Source for SpoutProxy<S> {
         if self.ask.is_none() && (self.has_to_tell() || lives && self.active != self.told_active) {
             self.ask(0);
         }
-        if let Some(incarnation) = self.incarnation
-            && self.bell.is_none()
+        if let (Some(host), Some(incarnation)) = (&self.host, self.incarnation)
             && self.rest != Rest::More
         {
-            self.wait_for_bell(incarnation);
+            self.ear.listen(host, "Spout", incarnation, self.waker.as_ref());
         }
     }
 
