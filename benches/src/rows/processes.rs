@@ -4,6 +4,7 @@
 //! it; only what lies between is measured.
 
 pub mod calls;
+mod flow;
 mod places;
 pub mod start;
 mod store;
@@ -21,7 +22,8 @@ const HERE: &str = "raybolt, one process";
 
 /// The benches of this group.
 pub fn benches() -> Vec<Bench> {
-    let parts = [calls::benches(), store::benches(), places::benches(), start::benches()];
+    let parts =
+        [calls::benches(), store::benches(), places::benches(), start::benches(), flow::benches()];
     parts.into_iter().flatten().collect()
 }
 
