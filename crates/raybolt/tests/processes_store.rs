@@ -257,8 +257,8 @@ fn shorter(bytes: Bytes) -> Bytes {
 }
 
 #[remote]
-fn address(bytes: Bytes) -> usize {
-    bytes.as_ptr().addr()
+fn lie_together(one: Bytes, other: Bytes) -> bool {
+    one.as_ptr() == other.as_ptr()
 }
 
 /// Some through the store, some with the messages.
@@ -277,7 +277,7 @@ fn plain_runs() -> Result<()> {
     }
     let object = put(Bytes::from(vec![7; MIB]))?;
     assert_eq!(get(&object)?.as_ptr(), get(&object)?.as_ptr(), "bytes are read where they lie");
-    assert_eq!(get(address::remote(&object))?, get(address::remote(&object))?, "in a worker too");
+    assert!(get(lie_together::remote(&object, &object))?, "in a worker too");
     drop(object);
     empty_in_the_end();
     Ok(())
