@@ -27,7 +27,9 @@ const CALLS_PER_ROUND: usize = 20;
 const ROUNDS_MAX: usize = 100;
 const BETWEEN_DEATHS: Duration = Duration::from_millis(200);
 /// A tree that takes longer hangs.
-const LONG: Duration = Duration::from_secs(100);
+const LONG: Duration = Duration::from_secs(300);
+/// To spare: this is about chaos, not about who dies how often.
+const RETRIES: u32 = 10_000;
 
 #[remote]
 fn leaf(x: u64) -> u64 {
@@ -45,9 +47,15 @@ fn nested(depth: u32) -> Result<u64> {
     if depth == 0 {
         return Ok(1);
     }
-    let below = || nested::options().max_retries(50).remote(depth - 1);
+    let below = || nested::options().max_retries(RETRIES).remote(depth - 1);
     let (a, b) = (below(), below());
     Ok(raybolt::get(a)? + raybolt::get(b)?)
+}
+
+/// Needs no CPU, and so waits for nothing but a worker.
+#[remote(num_cpus = 0)]
+fn ping() -> u64 {
+    1
 }
 
 /// Which life an actor lives, and how many calls it has seen in it.
@@ -88,12 +96,13 @@ fn main() -> ExitCode {
     let session = builder.log_level(LogLevel::Error).start().unwrap();
     let is_over = AtomicBool::new(false);
     let deaths = AtomicU64::new(0);
+    let trees_begun = AtomicU64::new(0);
     let began = Instant::now();
     let (total, calls, trees) = std::thread::scope(|scope| {
-        scope.spawn(|| reap(&is_over, &deaths));
+        scope.spawn(|| reap(&is_over, &deaths, &trees_begun));
         let counting = scope.spawn(|| count(&is_over));
         let total = tree(leaves);
-        let trees = nest();
+        let trees = nest(&trees_begun);
         is_over.store(true, Ordering::SeqCst);
         (total, counting.join().unwrap(), trees)
     });
@@ -131,12 +140,11 @@ fn argument(name: &str) -> Option<u64> {
 
 /// The sum of the squares of the first `leaves` numbers, added up in pairs.
 fn tree(leaves: u64) -> Result<u64> {
-    let leaf = |x| leaf::options().max_retries(50).remote(x);
+    let leaf = |x| leaf::options().max_retries(RETRIES).remote(x);
     let mut level: Vec<ObjectRef<u64>> = (0..leaves).map(leaf).collect();
     while level.len() > 1 {
         let pair = |pair: &[ObjectRef<u64>]| match pair {
-            // With retries to spare: this is about chaos, not about who dies how often.
-            [a, b] => sum::options().max_retries(50).remote(a, b),
+            [a, b] => sum::options().max_retries(RETRIES).remote(a, b),
             [a] => a.clone(),
             _ => unreachable!("chunks of two"),
         };
@@ -146,10 +154,11 @@ fn tree(leaves: u64) -> Result<u64> {
 }
 
 /// Tasks that call tasks, one tree of them after the other.
-fn nest() -> Vec<Result<u64>> {
-    let tree = || nested::options().max_retries(50).remote(NESTED.ilog2());
+fn nest(begun: &AtomicU64) -> Vec<Result<u64>> {
+    let tree = || nested::options().max_retries(RETRIES).remote(NESTED.ilog2());
     let mut trees = Vec::new();
     while trees.len() < TREES && trees.last().is_none_or(Result::is_ok) {
+        begun.fetch_add(1, Ordering::SeqCst);
         trees.push(raybolt::get_timeout(tree(), LONG));
     }
     trees
@@ -201,11 +210,16 @@ impl Calls {
     }
 }
 
-/// Kills a worker now and then.
-fn reap(is_over: &AtomicBool, deaths: &AtomicU64) {
-    let mut turn = 0;
+/// Kills a worker now and then. On a machine that is slow that is more seldom, or nothing would come to its end: some
+/// worker serves between two deaths, and a tree of nested calls that has lived through many is given more time.
+fn reap(is_over: &AtomicBool, deaths: &AtomicU64, trees_begun: &AtomicU64) {
+    let (mut turn, mut tree, mut deaths_in_tree) = (0, 0, 0);
     while !is_over.load(Ordering::SeqCst) {
-        std::thread::sleep(BETWEEN_DEATHS);
+        std::thread::sleep(BETWEEN_DEATHS * (1 + deaths_in_tree / 10));
+        let _ = raybolt::get_timeout(ping::options().max_retries(RETRIES).remote(), LONG);
+        let tree_now = trees_begun.load(Ordering::SeqCst);
+        let is_same = tree_now > 0 && tree_now == std::mem::replace(&mut tree, tree_now);
+        deaths_in_tree = if is_same { deaths_in_tree + 1 } else { 0 };
         let workers = children();
         if let Some(pid) = workers.get(turn % workers.len().max(1)) {
             let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
@@ -232,7 +246,7 @@ fn children() -> Vec<u32> {
 
 /// Tasks and objects that are left, a moment after the last was let go.
 fn left() -> (usize, usize) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + LONG;
     loop {
         let memory = raybolt::memory().unwrap();
         let left = (memory.tasks, memory.objects);
