@@ -211,11 +211,11 @@ impl Calls {
 }
 
 /// Kills a worker now and then. On a machine that is slow that is more seldom, or nothing would come to its end: some
-/// worker serves between two deaths, and a tree of nested calls that has lived through many is given more time.
+/// worker serves between two deaths, and a tree of nested calls that has lived through some is given more time.
 fn reap(is_over: &AtomicBool, deaths: &AtomicU64, trees_begun: &AtomicU64) {
     let (mut turn, mut tree, mut deaths_in_tree) = (0, 0, 0);
     while !is_over.load(Ordering::SeqCst) {
-        std::thread::sleep(BETWEEN_DEATHS * (1 + deaths_in_tree / 10));
+        std::thread::sleep(BETWEEN_DEATHS * (1 << (deaths_in_tree / 3_u32).min(5)));
         let _ = raybolt::get_timeout(ping::options().max_retries(RETRIES).remote(), LONG);
         let tree_now = trees_begun.load(Ordering::SeqCst);
         let is_same = tree_now > 0 && tree_now == std::mem::replace(&mut tree, tree_now);
