@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo test --release -p raybolt --test chaos                      # the tree has 200,000 tasks
-//! cargo test --release -p raybolt --test chaos -- --leaves 1000000  # 2,000,000 tasks
+//! cargo test --release -p raybolt --test chaos -- --leaves=1000000  # 2,000,000 tasks
 //! ```
 //!
 //! Each task adds up what its two children return. Each actor counts its calls; when it begins anew it
@@ -11,12 +11,17 @@
 
 #![allow(clippy::print_stdout, reason = "this is a program")]
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use raybolt::{Builder, LogLevel, ObjectRef, Result, remote};
+
+use cases::Harness;
 
 const LEAVES: u64 = 100_000;
 /// How many leaves a tree of nested calls has; a power of two.
@@ -91,9 +96,17 @@ struct Calls {
 }
 
 fn main() -> ExitCode {
-    let leaves = argument("--leaves").unwrap_or(LEAVES);
     let builder = Builder::new().processes(2).num_cpus(4.0).log_to_driver(false);
     let session = builder.log_level(LogLevel::Error).start().unwrap();
+    let mut harness = Harness::new();
+    harness.case("sums are exact and calls have answers while workers are killed", chaos);
+    drop(session);
+    harness.end()
+}
+
+/// Says whether all is as it should be.
+fn chaos() -> bool {
+    let leaves = leaves();
     let is_over = AtomicBool::new(false);
     let deaths = AtomicU64::new(0);
     let trees_begun = AtomicU64::new(0);
@@ -123,19 +136,13 @@ fn main() -> ExitCode {
     );
     let wrong_trees: Vec<_> = trees.iter().filter(|tree| !matches!(tree, Ok(NESTED))).collect();
     println!("{} nested trees of {NESTED} leaves; wrong: {wrong_trees:?}", trees.len());
-    drop(session);
-    let is_right = left == (0, 0) && wrong.is_empty() && wrong_trees.is_empty();
-    let is_exact = matches!(total, Ok(total) if total == expected) && is_right;
-    let failed = u8::from(!is_exact);
-    let word = if is_exact { "ok" } else { "FAILED" };
-    // As the harness of other tests says it, so that they are counted alike.
-    println!("test result: {word}. {} passed; {failed} failed; 0 ignored", 1 - failed);
-    ExitCode::from(failed)
+    let is_exact = matches!(total, Ok(total) if total == expected);
+    is_exact && left == (0, 0) && wrong.is_empty() && wrong_trees.is_empty()
 }
 
-fn argument(name: &str) -> Option<u64> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name);
-    arguments.nth(1).map(|value| value.parse().unwrap())
+fn leaves() -> u64 {
+    let wanted = std::env::args().find_map(|word| word.strip_prefix("--leaves=").map(str::parse));
+    wanted.map_or(LEAVES, |number| number.expect("`--leaves=` has a number"))
 }
 
 /// The sum of the squares of the first `leaves` numbers, added up in pairs.

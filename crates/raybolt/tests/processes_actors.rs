@@ -9,48 +9,45 @@
 #[path = "common/cases.rs"]
 mod cases;
 
+#[path = "common/elsewhere.rs"]
+mod elsewhere;
+
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use raybolt::{Builder, CallOptions, LogLevel, ObjectRef, Result, get, kill, put, remote};
 
-use cases::Harness;
+use cases::{Case, Harness};
+use elsewhere::{Gate, knock, pass};
 
-/// A place where a call in a worker waits until the test lets it go on: it connects and reads to the end.
-struct Gate {
-    listener: UnixListener,
-    path: PathBuf,
-}
+const CASES: &[Case<Result<()>>] = &cases![
+    calls_run_in_the_order_of_their_caller_in_another_process,
+    failures_name_the_method_and_the_actor_goes_on,
+    arguments_may_be_objects_and_hold_back_their_caller_alone,
+    a_constructor_that_fails_fails_the_calls,
+    an_actor_ends_when_its_last_handle_is_dropped_after_its_calls,
+    a_killed_actor_fails_its_waiting_calls_and_runs_no_more,
+    groups_run_beside_each_other_within_their_limits,
+    a_cancelled_call_does_not_run,
+    a_call_past_its_deadline_fails,
+    an_actor_with_too_many_calls_says_so,
+    named_actors_are_found_and_detached_ones_stay,
+    an_actor_holds_its_resources_as_long_as_it_lives,
+    handles_travel_to_tasks_and_back,
+    an_actor_lives_as_long_as_a_worker_has_a_handle,
+    actors_call_others_and_themselves,
+    tasks_find_and_make_named_actors,
+    a_worker_that_dies_takes_its_actors_along_and_the_error_says_how,
+    an_actor_that_may_begins_anew_and_lost_calls_are_made_again,
+    an_actor_begins_anew_without_calls_that_may_not_be_repeated,
+];
 
-impl Gate {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("rb-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        Gate { listener: UnixListener::bind(&path).unwrap(), path }
-    }
-
-    fn name(&self) -> String {
-        self.path.to_str().unwrap().to_owned()
-    }
-
-    /// Waits until a call is in the gate; it goes on when what is returned is dropped.
-    fn entered(&self) -> UnixStream {
-        self.listener.accept().unwrap().0
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn pass(gate: &str) {
-    let mut stream = UnixStream::connect(gate).unwrap();
-    let _ = stream.read_to_end(&mut Vec::new());
+fn main() -> ExitCode {
+    let mut harness = Harness::new();
+    let builder = Builder::new().processes(2).resource("arm", 1.0).log_level(LogLevel::Off);
+    harness.in_sessions(&builder, CASES);
+    harness.end()
 }
 
 struct Counter {
@@ -124,7 +121,7 @@ impl Counter {
 impl Drop for Counter {
     fn drop(&mut self) {
         if !self.last_words.is_empty() {
-            let mut stream = UnixStream::connect(&self.last_words).unwrap();
+            let mut stream = knock(&self.last_words).unwrap();
             stream.write_all(b"gone").unwrap();
         }
     }
@@ -255,7 +252,7 @@ fn an_actor_lives_as_long_as_a_worker_has_a_handle() -> Result<()> {
     drop(gate.entered());
     assert_eq!(get(kept)?, 2);
     let mut words = String::new();
-    last.entered().read_to_string(&mut words).unwrap();
+    last.entered().1.read_to_string(&mut words).unwrap();
     assert_eq!(words, "gone");
     Ok(())
 }
@@ -394,7 +391,7 @@ fn an_actor_ends_when_its_last_handle_is_dropped_after_its_calls() -> Result<()>
     let value = counter.add(1);
     drop(counter);
     let mut words = String::new();
-    gate.entered().read_to_string(&mut words).unwrap();
+    gate.entered().1.read_to_string(&mut words).unwrap();
     assert_eq!(words, "gone");
     assert_eq!(get(value)?, 1);
     Ok(())
@@ -440,8 +437,7 @@ fn a_cancelled_call_does_not_run() -> Result<()> {
     get(counter.value())?; // What its worker answers now it does after it knows.
     drop(entered);
     get(running)?;
-    never.listener.set_nonblocking(true).unwrap();
-    assert!(never.listener.accept().is_err(), "it never ran");
+    assert!(never.is_deserted(), "it never ran");
     Ok(())
 }
 
@@ -500,40 +496,4 @@ fn an_actor_holds_its_resources_as_long_as_it_lives() -> Result<()> {
     let never = Counter::options().resource("arm", 3.0).remote(3);
     assert!(get(never.value()).unwrap_err().to_string().contains("can never run"));
     Ok(())
-}
-
-fn main() -> ExitCode {
-    let builder = || Builder::new().processes(2).resource("arm", 1.0).log_level(LogLevel::Off);
-    // In a worker this serves, and never returns.
-    drop(builder().start().expect("the first session starts"));
-    let mut harness = Harness::new();
-    for (name, case) in cases![
-        calls_run_in_the_order_of_their_caller_in_another_process,
-        failures_name_the_method_and_the_actor_goes_on,
-        arguments_may_be_objects_and_hold_back_their_caller_alone,
-        a_constructor_that_fails_fails_the_calls,
-        an_actor_ends_when_its_last_handle_is_dropped_after_its_calls,
-        a_killed_actor_fails_its_waiting_calls_and_runs_no_more,
-        groups_run_beside_each_other_within_their_limits,
-        a_cancelled_call_does_not_run,
-        a_call_past_its_deadline_fails,
-        an_actor_with_too_many_calls_says_so,
-        named_actors_are_found_and_detached_ones_stay,
-        an_actor_holds_its_resources_as_long_as_it_lives,
-        handles_travel_to_tasks_and_back,
-        an_actor_lives_as_long_as_a_worker_has_a_handle,
-        actors_call_others_and_themselves,
-        tasks_find_and_make_named_actors,
-        a_worker_that_dies_takes_its_actors_along_and_the_error_says_how,
-        an_actor_that_may_begins_anew_and_lost_calls_are_made_again,
-        an_actor_begins_anew_without_calls_that_may_not_be_repeated,
-    ] {
-        harness.case(name, || {
-            let session = builder().start().expect("no other session is there");
-            let said = case();
-            drop(session);
-            said
-        });
-    }
-    harness.end()
 }

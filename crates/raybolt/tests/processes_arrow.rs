@@ -16,11 +16,9 @@ use raybolt::arrow::arrow_array::types::Float64Type;
 use raybolt::arrow::arrow_array::{Float64Array, RecordBatch, StringArray};
 use raybolt::{Builder, LogLevel, Result, get, put, remote};
 
-use cases::Harness;
+use cases::{Case, Harness};
 
-type Case = (&'static str, fn() -> Result<()>);
-
-const CASES: &[Case] = &[
+const CASES: &[Case<Result<()>>] = &[
     ("what is put here is read where it lies, here and in a worker", put_here),
     ("what a worker returns is read where it lies, here and in a worker", returned),
     ("small ones and parts of values travel too", small_and_nested),
@@ -30,7 +28,7 @@ fn main() -> ExitCode {
     let session = Builder::new().processes(2).num_cpus(2.0).log_level(LogLevel::Off).start();
     let _session = session.expect("the session starts");
     let mut harness = Harness::new();
-    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.all(CASES);
     harness.end()
 }
 

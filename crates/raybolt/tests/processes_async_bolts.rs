@@ -26,9 +26,22 @@ use raybolt::topology::{
 use raybolt::{Builder, LogLevel};
 use serde::{Deserialize, Serialize};
 
+use cases::{Case, Harness};
 use elsewhere::{Diary, Gate, LONG, keep, kill, meanwhile, pass, settled};
 
-use cases::Harness;
+const CASES: &[Case] = &cases![
+    async_bolts_work_in_processes,
+    futures_that_wait_hold_the_spout_back,
+    what_futures_had_is_replayed_when_their_process_dies,
+    tuples_that_other_threads_settle_are_settled_at_once,
+];
+
+fn main() -> ExitCode {
+    let mut harness = Harness::new();
+    let builder = Builder::new().processes(2).log_level(LogLevel::Off);
+    harness.in_sessions(&builder, CASES);
+    harness.end()
+}
 
 /// Gives way a few times, then says in which process. Thirteen fails, once for each process.
 #[derive(Clone, Serialize, Deserialize)]
@@ -89,7 +102,7 @@ fn async_bolts_work_in_processes() {
 
 /// Waits in a gate with its first tuples.
 #[derive(Clone, Serialize, Deserialize)]
-struct Waiting(Diary);
+struct Waiting(String);
 
 impl AsyncBolt for Waiting {
     type In = (u64,);
@@ -124,7 +137,7 @@ fn futures_that_wait_hold_the_spout_back() {
     let (keep, kept) = keep::<(u64, u32)>();
     let mut builder = TopologyBuilder::new();
     builder.set_spout("numbers", Numbers(0), 1);
-    let waiting = Waiting(gate.1.clone());
+    let waiting = Waiting(gate.name());
     builder.set_async_bolt("waiting", waiting, 1).shuffle_grouping("numbers").in_processes(1);
     builder.set_bolt("keep", keep, 1).shuffle_grouping("waiting");
     let cluster = LocalCluster::with_threads(2);
@@ -156,7 +169,7 @@ fn what_futures_had_is_replayed_when_their_process_dies() {
     let mut builder = TopologyBuilder::new();
     let numbers = ReplaySpout::new((0..1_000u64).map(|number| (number,)));
     builder.set_spout("numbers", numbers.on_done(move || done.send(()).unwrap()), 1);
-    let waiting = Waiting(gate.1.clone());
+    let waiting = Waiting(gate.name());
     builder.set_async_bolt("waiting", waiting, 1).shuffle_grouping("numbers").in_processes(1);
     builder.set_bolt("keep", keep, 1).shuffle_grouping("waiting");
     let cluster = LocalCluster::with_threads(2);
@@ -238,25 +251,4 @@ fn tuples_that_other_threads_settle_are_settled_at_once() {
     }
     assert_eq!(told(), (90, 10));
     assert!(topology.kill(LONG));
-}
-
-fn main() -> ExitCode {
-    let builder = || Builder::new().processes(2).log_level(LogLevel::Off);
-    // In a worker this serves, and never returns.
-    drop(builder().start().expect("the first session starts"));
-    let mut harness = Harness::new();
-    for (name, case) in cases![
-        async_bolts_work_in_processes,
-        futures_that_wait_hold_the_spout_back,
-        what_futures_had_is_replayed_when_their_process_dies,
-        tuples_that_other_threads_settle_are_settled_at_once,
-    ] {
-        harness.case(name, || {
-            let session = builder().start().expect("no other session is there");
-            case();
-            drop(session);
-            elsewhere::tidy();
-        });
-    }
-    harness.end()
 }

@@ -16,14 +16,12 @@ use raybolt::{
     gpu_ids, placement_group, remote, resources,
 };
 
-use cases::Harness;
+use cases::{Case, Harness};
 
 const SOON: Duration = Duration::from_secs(60);
 const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
 
-type Case = (&'static str, fn() -> Result<()>);
-
-const CASES: &[Case] = &[
+const CASES: &[Case<Result<()>>] = &[
     ("a task without gpus sees none", sees_none),
     ("a task sees the gpus that it holds", sees_its_own),
     ("whole gpus are held alone, by processes that see nothing else", exclusive),
@@ -40,7 +38,7 @@ fn main() -> ExitCode {
     let builder = Builder::new().processes(1).num_cpus(4.0).num_gpus(4);
     let session = builder.log_level(LogLevel::Off).start().expect("the session starts");
     let mut harness = Harness::new();
-    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.all(CASES);
     drop(session);
     harness.end()
 }

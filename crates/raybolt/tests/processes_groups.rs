@@ -16,13 +16,11 @@ use raybolt::{
     is_cancelled, placement_group, remote,
 };
 
-use cases::Harness;
+use cases::{Case, Harness};
 
 const SOON: Duration = Duration::from_secs(60);
 
-type Case = (&'static str, fn() -> Result<()>);
-
-const CASES: &[Case] = &[
+const CASES: &[Case<Result<()>>] = &[
     ("a task of a group runs in a worker", in_a_worker),
     ("a group is passed to a worker, whose tasks run in it", passed),
     ("a worker waits for a group", waits_in_a_worker),
@@ -36,7 +34,7 @@ fn main() -> ExitCode {
     let builder = Builder::new().processes(2).num_cpus(4.0).log_level(LogLevel::Off);
     let session = builder.start().expect("the session starts");
     let mut harness = Harness::new();
-    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.all(CASES);
     drop(session);
     harness.end()
 }

@@ -15,7 +15,6 @@ mod elsewhere;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -29,9 +28,23 @@ use raybolt::topology::{
 use raybolt::{Builder, LogLevel};
 use serde::{Deserialize, Serialize};
 
-use elsewhere::{Diary, Gate, LONG, keep, kill, pass};
+use cases::{Case, Harness};
+use elsewhere::{Gate, LONG, keep, kill, pass};
 
-use cases::Harness;
+const CASES: &[Case] = &cases![
+    batch_and_async_bolts_of_both_builders_answer_from_processes,
+    a_request_fails_when_the_process_dies_that_has_its_batch,
+    a_request_fails_when_the_process_dies_that_has_its_future,
+    a_replaying_spout_in_processes_says_when_all_of_it_is_done,
+    a_replaying_spout_begins_anew_when_its_process_dies,
+];
+
+fn main() -> ExitCode {
+    let mut harness = Harness::new();
+    let builder = Builder::new().processes(2).log_level(LogLevel::Off);
+    harness.in_sessions(&builder, CASES);
+    harness.end()
+}
 
 type Word = (RequestId, String);
 
@@ -52,7 +65,7 @@ impl Bolt for Split {
 
 /// Makes words great, and waits in the gate with one of them.
 #[derive(Clone, Serialize, Deserialize)]
-struct Upper(Option<Diary>);
+struct Upper(Option<String>);
 
 impl AsyncBolt for Upper {
     type In = Word;
@@ -71,14 +84,14 @@ impl AsyncBolt for Upper {
 /// Counts the distinct words of a request, and waits in the gate with one of them. Says in which process it was.
 #[derive(Clone, Serialize, Deserialize)]
 struct Distinct {
-    gate: Option<Diary>,
+    gate: Option<String>,
     words: BTreeSet<String>,
     instances: usize,
 }
 
 impl Distinct {
     fn new(gate: Option<&Gate>) -> Self {
-        let gate = gate.map(|gate| gate.1.clone());
+        let gate = gate.map(Gate::name);
         Distinct { gate, words: BTreeSet::new(), instances: 0 }
     }
 }
@@ -122,7 +135,7 @@ fn words_of(answer: &str) -> usize {
 fn linear(gate: Option<&Gate>) -> LinearDrpcTopologyBuilder {
     let mut builder = LinearDrpcTopologyBuilder::new("distinct");
     builder.add_bolt(Split, 1).in_processes(2);
-    let upper = Upper(gate.map(|gate| gate.1.clone()));
+    let upper = Upper(gate.map(Gate::name));
     builder.add_async_bolt(upper, 2).shuffle_grouping().in_processes(2);
     builder.add_batch_bolt(Distinct::new(gate), 2).fields_grouping(["0"]).in_processes(2);
     builder
@@ -198,7 +211,7 @@ fn a_request_fails_when_the_process_dies_that_has_its_future() {
 
 /// Numbers; waits in the gate in the middle.
 #[derive(Clone, Serialize, Deserialize)]
-struct Numbers(Range<u64>, Option<Diary>);
+struct Numbers(Range<u64>, Option<String>);
 
 impl Iterator for Numbers {
     type Item = (u64,);
@@ -235,10 +248,9 @@ fn replaying(
     instances: usize,
 ) -> (TopologyBuilder, Receiver<()>, Receiver<(u64,)>) {
     let (done, all_done) = channel();
-    let done = Mutex::new(done);
     let (keep, kept) = keep::<(u64,)>();
     let mut builder = TopologyBuilder::new();
-    let spout = ReplaySpout::new(numbers).on_done(move || done.lock().unwrap().send(()).unwrap());
+    let spout = ReplaySpout::new(numbers).on_done(move || done.send(()).unwrap());
     builder.set_spout("numbers", spout, instances).in_processes(2);
     builder.set_bolt("fickle", Fickle::default(), 1).shuffle_grouping("numbers");
     builder.set_bolt("keep", keep, 1).shuffle_grouping("fickle");
@@ -265,7 +277,7 @@ fn a_replaying_spout_in_processes_says_when_all_of_it_is_done() {
 
 fn a_replaying_spout_begins_anew_when_its_process_dies() {
     let gate = Gate::new("replays");
-    let (builder, all_done, kept) = replaying(Numbers(0..10_000, Some(gate.1.clone())), 1);
+    let (builder, all_done, kept) = replaying(Numbers(0..10_000, Some(gate.name())), 1);
     let cluster = LocalCluster::with_threads(2);
     let message_timeout = Duration::from_secs(3_600);
     let config = Config { message_timeout, ..Config::default() };
@@ -282,26 +294,4 @@ fn a_replaying_spout_begins_anew_when_its_process_dies() {
     let stats = topology.stats();
     assert_eq!(stats.pending_trees, 0);
     assert!(all_done.try_recv().is_err(), "once");
-}
-
-fn main() -> ExitCode {
-    let builder = || Builder::new().processes(2).log_level(LogLevel::Off);
-    // In a worker this serves, and never returns.
-    drop(builder().start().expect("the first session starts"));
-    let mut harness = Harness::new();
-    for (name, case) in cases![
-        batch_and_async_bolts_of_both_builders_answer_from_processes,
-        a_request_fails_when_the_process_dies_that_has_its_batch,
-        a_request_fails_when_the_process_dies_that_has_its_future,
-        a_replaying_spout_in_processes_says_when_all_of_it_is_done,
-        a_replaying_spout_begins_anew_when_its_process_dies,
-    ] {
-        harness.case(name, || {
-            let session = builder().start().expect("no other session is there");
-            case();
-            drop(session);
-            elsewhere::tidy();
-        });
-    }
-    harness.end()
 }

@@ -1,5 +1,5 @@
-//! Topologies with spouts in worker processes: what they emit, what holds them back, what they are told, and what
-//! happens when a process dies.
+//! Topologies with spouts in worker processes: what they emit, what holds them back, and what they are told. What
+//! becomes of their messages when a process dies is in `processes_spout_deaths.rs`.
 //!
 //! A worker is this executable started again, so `main` begins with a session; the cases run one after
 //! the other in sessions of their own. What a spout does in its worker it writes into a [`Diary`].
@@ -14,7 +14,6 @@ mod elsewhere;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -24,12 +23,31 @@ use raybolt::topology::{
     Bolt, BoltError, Collector, Config, Context, LocalCluster, MessageId, Next, Outputs, Spout,
     SpoutCollector, TopologyBuilder, TopologyHandle, Waker,
 };
-use raybolt::{Builder, LogLevel};
+use raybolt::{Builder, LogLevel, Value};
 use serde::{Deserialize, Serialize};
 
-use elsewhere::{Diary, Gate, LONG, keep, kill, meanwhile, pass, settled, twice};
+use cases::{Case, Harness};
+use elsewhere::{Diary, Gate, LONG, keep, kill, knock, meanwhile, pass, settled};
 
-use cases::Harness;
+const CASES: &[Case] = &cases![
+    words_of_spouts_in_processes_are_counted_exactly,
+    a_full_inbox_stops_the_spout,
+    as_many_tuples_are_pending_as_may_be,
+    an_idle_spout_is_left_alone_until_its_waker_is_woken,
+    a_spout_that_dies_while_it_has_nothing_to_do_begins_anew,
+    acks_and_failures_reach_the_instance_that_emitted,
+    panics_and_tuples_that_cannot_travel_are_told,
+    spouts_that_block_hold_nobody_else_up,
+    spouts_in_processes_are_rebalanced,
+    what_cannot_be_is_refused_with_the_lever,
+];
+
+fn main() -> ExitCode {
+    let mut harness = Harness::new();
+    let builder = Builder::new().processes(2).log_level(LogLevel::Off);
+    harness.in_sessions(&builder, CASES);
+    harness.end()
+}
 
 /// Its share of 20,000 words, on one stream, and how many they were on another.
 #[derive(Clone, Serialize, Deserialize, Default)]
@@ -122,6 +140,21 @@ fn words_of_spouts_in_processes_are_counted_exactly() {
     assert_eq!(spout.sum(|it| it.emitted), WORDS + 3);
     assert_eq!(spout.sum(|it| it.executed), WORDS + 3, "calls are counted where they are made");
     assert_eq!(spout.sum(|it| it.acked), WORDS - WORDS.div_ceil(3));
+}
+
+/// One spout in a worker, whose tuples come to the test.
+fn alone<S: Spout + Value>(
+    name: &str,
+    spout: S,
+    config: Config,
+) -> (TopologyHandle, LocalCluster, Receiver<S::Out>) {
+    let (keep, kept) = keep();
+    let mut builder = TopologyBuilder::new();
+    builder.set_spout("spout", spout, 1).in_processes(1);
+    builder.set_bolt("keep", keep, 1).shuffle_grouping("spout");
+    let cluster = LocalCluster::with_threads(2);
+    let topology = cluster.submit(name, config, builder).unwrap();
+    (topology, cluster, kept)
 }
 
 /// Numbers without end, each written down when it is made.
@@ -231,7 +264,7 @@ fn as_many_tuples_are_pending_as_may_be() {
 #[derive(Clone, Serialize, Deserialize)]
 struct Mail {
     diary: Diary,
-    gate: Diary,
+    gate: String,
     #[serde(skip)]
     arrived: Arc<Mutex<VecDeque<u8>>>,
 }
@@ -264,9 +297,8 @@ impl Spout for Mail {
     }
 }
 
-fn deliver(gate: &Diary, waker: &Waker, arrived: &Mutex<VecDeque<u8>>) {
-    let mut stream = UnixStream::connect(&gate.0).unwrap();
-    stream.write_all(&std::process::id().to_le_bytes()).unwrap();
+fn deliver(gate: &str, waker: &Waker, arrived: &Mutex<VecDeque<u8>>) {
+    let mut stream = knock(gate).unwrap();
     let mut letter = [0];
     while stream.read_exact(&mut letter).is_ok() {
         arrived.lock().unwrap().push_back(letter[0]);
@@ -276,13 +308,8 @@ fn deliver(gate: &Diary, waker: &Waker, arrived: &Mutex<VecDeque<u8>>) {
 
 fn an_idle_spout_is_left_alone_until_its_waker_is_woken() {
     let (diary, gate) = (Diary::new("mail"), Gate::new("mailbox"));
-    let (keep, kept) = keep::<(u64,)>();
-    let mut builder = TopologyBuilder::new();
-    let mail = Mail { diary: diary.clone(), gate: gate.1.clone(), arrived: Arc::default() };
-    builder.set_spout("mail", mail, 1).in_processes(1);
-    builder.set_bolt("keep", keep, 1).shuffle_grouping("mail");
-    let cluster = LocalCluster::with_threads(2);
-    let topology = cluster.submit("mail", Config::default(), builder).unwrap();
+    let mail = Mail { diary: diary.clone(), gate: gate.name(), arrived: Arc::default() };
+    let (topology, _cluster, kept) = alone("mail", mail, Config::default());
     let (_, mut stream) = gate.entered();
     diary.wait_for("asked", 1);
     let asked = settled(|| diary.count("asked")); // Nobody polls.
@@ -303,6 +330,25 @@ fn an_idle_spout_is_left_alone_until_its_waker_is_woken() {
     assert!(topology.kill(LONG));
     assert_eq!(diary.count("close"), 1);
     assert_eq!(topology.stats().errors_total, 0);
+}
+
+fn a_spout_that_dies_while_it_has_nothing_to_do_begins_anew() {
+    let (diary, gate) = (Diary::new("restless"), Gate::new("restless-box"));
+    let mail = Mail { diary: diary.clone(), gate: gate.name(), arrived: Arc::default() };
+    let (topology, _cluster, kept) = alone("restless", mail, Config::default());
+    let mut before = BTreeSet::new();
+    for round in 0..3 {
+        let (process, mut stream) = gate.entered();
+        assert!(before.insert(process), "another process");
+        stream.write_all(&[round]).unwrap();
+        assert_eq!(kept.recv_timeout(LONG).unwrap().0, u64::from(round));
+        meanwhile(); // Now it has nothing to do.
+        if round < 2 {
+            kill(process);
+        }
+    }
+    assert!(topology.kill(LONG));
+    assert!(topology.stats().errors_total >= 2, "the losses are recorded");
 }
 
 /// Emits 300 messages, with rests, and writes down what becomes of them.
@@ -384,220 +430,6 @@ fn acks_and_failures_reach_the_instance_that_emitted() {
     assert_eq!(lines.into_iter().collect::<BTreeSet<_>>(), expected);
 }
 
-/// Emits numbers, each again until it is done, and stops in a gate on its way. How far it is it keeps in itself.
-#[derive(Clone, Serialize, Deserialize)]
-struct Replaying {
-    gate: Diary,
-    diary: Diary,
-    end: u64,
-    next: u64,
-    pending: BTreeSet<u64>,
-    again: Vec<u64>,
-}
-
-impl Replaying {
-    fn new(gate: Diary, diary: &Diary, end: u64) -> Self {
-        let (pending, again) = (BTreeSet::new(), Vec::new());
-        Replaying { gate, diary: diary.clone(), end, next: 0, pending, again }
-    }
-}
-
-impl Spout for Replaying {
-    type Out = (u64, u32);
-
-    fn open(&mut self, _: &Context) {
-        self.diary.note(&format!("opened by {}", std::process::id()));
-    }
-
-    fn next_tuple(&mut self, out: &mut SpoutCollector<Self::Out>) -> Next {
-        let number = match self.again.pop() {
-            Some(number) => number,
-            None if self.next == self.end => return Next::Done,
-            None => {
-                self.next += 1;
-                self.next - 1
-            }
-        };
-        if number == self.end / 2 {
-            pass(&self.gate);
-        }
-        self.pending.insert(number);
-        out.emit_with_id((number, std::process::id()), MessageId(number));
-        Next::Emitted
-    }
-
-    fn ack(&mut self, id: MessageId) {
-        assert!(self.pending.remove(&id.0), "{id:?} is none of mine");
-        if self.next == self.end && self.pending.is_empty() {
-            self.diary.note("all done");
-        }
-    }
-
-    fn fail(&mut self, id: MessageId, _: &str) {
-        self.diary.note("failed");
-        assert!(self.pending.contains(&id.0), "{id:?} is none of mine");
-        self.again.push(id.0);
-    }
-}
-
-/// Fails each number once.
-#[derive(Clone)]
-struct Reluctant(BTreeSet<u64>, Sender<(u64, u32)>);
-
-impl Bolt for Reluctant {
-    type In = (u64, u32);
-    type Out = ();
-
-    fn execute(&mut self, it: (u64, u32), _: &mut Collector<()>) -> Result<(), BoltError> {
-        if it.0.is_multiple_of(5) && self.0.insert(it.0) {
-            return Err(BoltError::new("not at once"));
-        }
-        let _ = self.1.send(it);
-        Ok(())
-    }
-}
-
-fn each_message_of_a_killed_spout_is_delivered_at_least_once() {
-    let (gate, diary, end) = (Gate::new("murder"), Diary::new("replaying"), 10_000);
-    let (sender, kept) = channel();
-    let mut builder = TopologyBuilder::new();
-    let replaying = Replaying::new(gate.1.clone(), &diary, end);
-    builder.set_spout("replaying", replaying, 1).in_processes(1);
-    builder
-        .set_bolt("reluctant", Reluctant(BTreeSet::new(), sender), 1)
-        .shuffle_grouping("replaying");
-    let cluster = LocalCluster::with_threads(2);
-    // Nothing here waits for a timeout.
-    let message_timeout = Duration::from_secs(3_600);
-    let config = Config { max_spout_pending: Some(1_000), message_timeout, ..Config::default() };
-    let topology = cluster.submit("replaying", config, builder).unwrap();
-    let (victim, _stream) = gate.entered();
-    gate.open();
-    kill(victim);
-    diary.wait_for("all done", 1);
-    assert!(topology.kill(LONG));
-    let kept: Vec<_> = kept.try_iter().collect();
-    let numbers: BTreeSet<u64> = kept.iter().map(|it| it.0).collect();
-    assert_eq!(numbers.len() as u64, end, "each was delivered");
-    assert!(kept.iter().any(|it| it.1 == victim), "the dead one had begun");
-    let by_another: BTreeSet<u64> =
-        kept.iter().filter(|it| it.1 != victim).map(|it| it.0).collect();
-    assert_eq!(
-        by_another.len() as u64,
-        end,
-        "the next one begins where its state does: at the beginning"
-    );
-    assert_eq!(diary.count("opened"), 2);
-    let stats = topology.stats();
-    assert_eq!(stats.pending_trees, 0);
-    assert_eq!(stats.errors_total, end / 5 + 1, "the loss is recorded, once");
-    assert_eq!(stats.components[0].instances[0].panics, 0, "nobody was told of what is not his");
-}
-
-/// Once it may, fails each number once, but for those that one process emitted.
-#[derive(Clone)]
-struct Judge(Arc<Mutex<Receiver<u32>>>, u32, BTreeSet<u64>);
-
-impl Bolt for Judge {
-    type In = (u64, u32);
-    type Out = ();
-
-    fn execute(&mut self, it: (u64, u32), _: &mut Collector<()>) -> Result<(), BoltError> {
-        if self.1 == 0 {
-            self.1 = self.0.lock().unwrap().recv()?;
-        }
-        if it.1 != self.1 && self.2.insert(it.0) {
-            return Err(BoltError::new("not at once"));
-        }
-        Ok(())
-    }
-}
-
-fn nobody_is_told_what_becomes_of_the_tuples_of_the_dead() {
-    let diary = Diary::new("judged");
-    let (judge, leave) = channel();
-    let mut builder = TopologyBuilder::new();
-    let replaying = Replaying::new(Diary("/nowhere".into()), &diary, 10);
-    builder.set_spout("replaying", replaying, 1).in_processes(1);
-    let bolt = Judge(Arc::new(Mutex::new(leave)), 0, BTreeSet::new());
-    builder.set_bolt("judge", bolt, 1).shuffle_grouping("replaying").blocking();
-    let cluster = LocalCluster::with_threads(2);
-    let topology = cluster.submit("judged", Config::default(), builder).unwrap();
-    let emitted = |count| {
-        while topology.stats().components[0].instances[0].emitted < count {
-            std::thread::yield_now();
-        }
-    };
-    emitted(10);
-    let opened = diary.lines()[0].clone();
-    let victim: u32 = opened.strip_prefix("opened by ").unwrap().parse().unwrap();
-    meanwhile(); // It has said that it has ended, but not all of its tuples are done.
-    kill(victim);
-    emitted(20);
-    assert_eq!(topology.stats().pending_trees, 20);
-    judge.send(victim).unwrap();
-    diary.wait_for("all done", 1);
-    assert!(topology.kill(LONG));
-    let stats = topology.stats();
-    let spout = &stats.components[0].instances[0];
-    assert_eq!((spout.emitted, spout.acked, spout.failed), (30, 20, 10));
-    assert_eq!((diary.count("opened"), diary.count("failed")), (2, 10), "its own failures");
-}
-
-fn a_spout_that_dies_while_it_has_nothing_to_do_begins_anew() {
-    let (diary, gate) = (Diary::new("restless"), Gate::new("restless-box"));
-    let (keep, kept) = keep::<(u64,)>();
-    let mut builder = TopologyBuilder::new();
-    let mail = Mail { diary: diary.clone(), gate: gate.1.clone(), arrived: Arc::default() };
-    builder.set_spout("mail", mail, 1).in_processes(1);
-    builder.set_bolt("keep", keep, 1).shuffle_grouping("mail");
-    let cluster = LocalCluster::with_threads(2);
-    let topology = cluster.submit("restless", Config::default(), builder).unwrap();
-    let mut before = BTreeSet::new();
-    for round in 0..3 {
-        let (process, mut stream) = gate.entered();
-        assert!(before.insert(process), "another process");
-        stream.write_all(&[round]).unwrap();
-        assert_eq!(kept.recv_timeout(LONG).unwrap().0, u64::from(round));
-        meanwhile(); // Now it has nothing to do.
-        if round < 2 {
-            kill(process);
-        }
-    }
-    assert!(topology.kill(LONG));
-    assert!(topology.stats().errors_total >= 2, "the losses are recorded");
-}
-
-fn a_spout_that_has_ended_stays_ended() {
-    let diary = Diary::new("ended");
-    let (sender, kept) = channel();
-    let mut builder = TopologyBuilder::new();
-    let replaying = Replaying::new(Diary("/nowhere".into()), &diary, 1_000);
-    builder.set_spout("replaying", replaying, 1).in_processes(1);
-    builder
-        .set_bolt("reluctant", Reluctant(BTreeSet::new(), sender), 1)
-        .shuffle_grouping("replaying");
-    let cluster = LocalCluster::with_threads(2);
-    let topology = cluster.submit("ended", Config::default(), builder).unwrap();
-    diary.wait_for("all done", 1);
-    let opened = diary.lines()[0].clone();
-    let process: u32 = opened.strip_prefix("opened by ").unwrap().parse().unwrap();
-    topology.deactivate();
-    // Which waits until nothing is under way: it has said that it has ended.
-    topology.rebalance("reluctant", 1).unwrap();
-    kill(process);
-    // Its death is known when its worker's place is taken.
-    while raybolt::get(&twice::remote(1)).is_err() {}
-    meanwhile();
-    topology.activate();
-    topology.deactivate();
-    topology.activate();
-    meanwhile();
-    assert_eq!(diary.count("opened"), 1, "nobody wants anything of it any more");
-    assert_eq!(kept.try_iter().count(), 1_000);
-    assert!(topology.kill(LONG));
-}
-
 /// Panics in the midst of its numbers, once for each that divides by 100; one of its tuples is none.
 #[derive(Clone, Serialize, Deserialize)]
 struct Clumsy {
@@ -646,12 +478,8 @@ impl Spout for Clumsy {
 
 fn panics_and_tuples_that_cannot_travel_are_told() {
     let diary = Diary::new("clumsy");
-    let (keep, kept) = keep::<(Shy,)>();
-    let mut builder = TopologyBuilder::new();
-    builder.set_spout("clumsy", Clumsy { diary: diary.clone(), next: 0 }, 1).in_processes(1);
-    builder.set_bolt("keep", keep, 1).shuffle_grouping("clumsy");
-    let cluster = LocalCluster::with_threads(2);
-    let topology = cluster.submit("clumsy", Config::default(), builder).unwrap();
+    let clumsy = Clumsy { diary: diary.clone(), next: 0 };
+    let (topology, _cluster, kept) = alone("clumsy", clumsy, Config::default());
     let numbers: BTreeSet<u64> = (0..299).map(|_| kept.recv_timeout(LONG).unwrap().0.0).collect();
     assert_eq!(numbers, (1..=300).filter(|number| *number != 13).collect());
     diary.wait_for("failed 13", 1);
@@ -670,7 +498,7 @@ fn panics_and_tuples_that_cannot_travel_are_told() {
 
 /// Blocks in `next_tuple` until it may pass.
 #[derive(Clone, Serialize, Deserialize)]
-struct Blocking(Diary, u64);
+struct Blocking(String, u64);
 
 impl Spout for Blocking {
     type Out = (u64,);
@@ -687,7 +515,7 @@ fn spouts_that_block_hold_nobody_else_up() {
     let gate = Gate::new("blocking");
     let (keep, kept) = keep::<(u64,)>();
     let mut builder = TopologyBuilder::new();
-    builder.set_spout("blocking", Blocking(gate.1.clone(), 0), 4).blocking().in_processes(2);
+    builder.set_spout("blocking", Blocking(gate.name(), 0), 4).blocking().in_processes(2);
     builder.set_bolt("keep", keep, 1).shuffle_grouping("blocking");
     let cluster = LocalCluster::with_threads(1);
     let topology = cluster.submit("blocking", Config::default(), builder).unwrap();
@@ -711,16 +539,11 @@ fn spouts_that_block_hold_nobody_else_up() {
 
 fn spouts_in_processes_are_rebalanced() {
     let diary = Diary::new("rebalanced");
-    let (keep, kept) = keep::<(u64,)>();
-    let mut builder = TopologyBuilder::new();
     let endless = Endless { diary: diary.clone(), next: 0, followed: true };
-    builder.set_spout("endless", endless, 1).in_processes(1);
-    builder.set_bolt("keep", keep, 1).shuffle_grouping("endless");
-    let cluster = LocalCluster::with_threads(2);
     let config = Config { max_spout_pending: Some(50), ..Config::default() };
-    let topology = cluster.submit("rebalanced", config, builder).unwrap();
+    let (topology, _cluster, kept) = alone("rebalanced", endless, config);
     kept.recv_timeout(LONG).unwrap();
-    topology.rebalance("endless", 3).unwrap();
+    topology.rebalance("spout", 3).unwrap();
     // All of them begin from 0 again.
     let mut begun = 0;
     while begun < 3 {
@@ -759,34 +582,4 @@ fn what_cannot_be_is_refused_with_the_lever() {
     builder.set_spout("directing", Directing, 1).in_processes(1);
     let error = builder.build().map(drop).unwrap_err().to_string();
     assert!(error.starts_with("spout `directing` is declared to run in worker processes and emits on the direct stream `direct`"), "{error}");
-}
-
-fn main() -> ExitCode {
-    let builder = || Builder::new().processes(2).log_level(LogLevel::Off);
-    // In a worker this serves, and never returns.
-    drop(builder().start().expect("the first session starts"));
-    let mut harness = Harness::new();
-    for (name, case) in cases![
-        words_of_spouts_in_processes_are_counted_exactly,
-        a_full_inbox_stops_the_spout,
-        as_many_tuples_are_pending_as_may_be,
-        an_idle_spout_is_left_alone_until_its_waker_is_woken,
-        acks_and_failures_reach_the_instance_that_emitted,
-        each_message_of_a_killed_spout_is_delivered_at_least_once,
-        nobody_is_told_what_becomes_of_the_tuples_of_the_dead,
-        a_spout_that_dies_while_it_has_nothing_to_do_begins_anew,
-        a_spout_that_has_ended_stays_ended,
-        panics_and_tuples_that_cannot_travel_are_told,
-        spouts_that_block_hold_nobody_else_up,
-        spouts_in_processes_are_rebalanced,
-        what_cannot_be_is_refused_with_the_lever,
-    ] {
-        harness.case(name, || {
-            let session = builder().start().expect("no other session is there");
-            case();
-            drop(session);
-            elsewhere::tidy();
-        });
-    }
-    harness.end()
 }

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use raybolt::{Builder, LogLevel, get, remote};
 
-use cases::Harness;
+use cases::{Case, Harness};
 
 const PART: &str = "STARTS_PART";
 
@@ -32,8 +32,6 @@ impl Unborn {
         1
     }
 }
-
-type Case = (&'static str, fn());
 
 const CASES: &[Case] = &[
     ("a session says how large its store is", says_its_store),
@@ -55,7 +53,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut harness = Harness::new();
-    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.all(CASES);
     harness.end()
 }
 

@@ -17,7 +17,7 @@ use raybolt::{
     Array, Builder, Error, LogLevel, ObjectRef, Result, StoreReport, get, memory, put, remote, wait,
 };
 
-use cases::Harness;
+use cases::{Case, Harness};
 
 const MIB: usize = 1 << 20;
 /// What takes longer does not come.
@@ -27,9 +27,7 @@ const FULL_DISK: &str = "full-disk";
 /// Tells this program that it is the one whose tasks keep what they read.
 const KEEPS_ALL: &str = "keeps-all";
 
-type Case = (&'static str, fn() -> Result<()>);
-
-const CASES: &[Case] = &[
+const CASES: &[Case<Result<()>>] = &[
     ("many times the store's size passes through it", passes_through),
     ("whoever reads numbers reads them in place", in_place),
     ("what does not fit is an error that names both sizes", too_large),
@@ -60,7 +58,7 @@ fn main() -> ExitCode {
         .start()
         .expect("the session starts");
     let mut harness = Harness::new();
-    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.all(CASES);
     let status = Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$1\""])
         .args([std::env::current_exe().expect("a test has a path").as_os_str()])

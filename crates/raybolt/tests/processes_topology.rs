@@ -9,10 +9,10 @@
 #[path = "common/cases.rs"]
 mod cases;
 
+#[path = "common/elsewhere.rs"]
+mod elsewhere;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -27,9 +27,24 @@ use raybolt::topology::{
 use raybolt::{Builder, LogLevel};
 use serde::{Deserialize, Serialize};
 
-use cases::Harness;
+use cases::{Case, Harness};
+use elsewhere::{Gate, LONG, keep, kill, pass};
 
-const LONG: Duration = Duration::from_secs(60);
+const CASES: &[Case] = &cases![
+    words_are_counted_exactly,
+    a_slow_process_slows_the_spout_down,
+    what_was_lost_with_a_process_is_replayed,
+    held_tuples_ticks_and_failures_are_as_here,
+    requests_are_answered_by_bolts_in_processes,
+    too_few_processes_are_refused_with_the_lever,
+];
+
+fn main() -> ExitCode {
+    let mut harness = Harness::new();
+    let builder = Builder::new().processes(2).log_level(LogLevel::Off);
+    harness.in_sessions(&builder, CASES);
+    harness.end()
+}
 
 /// Counts words; here or elsewhere.
 #[derive(Clone, Serialize, Deserialize, Default)]
@@ -51,44 +66,20 @@ impl Bolt for Count {
     }
 }
 
-/// Keeps what it gets where the test can see it.
-#[derive(Clone)]
-struct Keep<T>(Arc<Mutex<Vec<T>>>);
-
-impl<T: raybolt::topology::Tuple> Bolt for Keep<T> {
-    type In = T;
-    type Out = ();
-
-    fn execute(&mut self, tuple: T, _: &mut Collector<()>) -> Result<(), BoltError> {
-        self.0.lock().unwrap().push(tuple);
-        Ok(())
-    }
-}
-
-fn keep<T>() -> (Keep<T>, Arc<Mutex<Vec<T>>>) {
-    let kept = Arc::<Mutex<Vec<T>>>::default();
-    (Keep(kept.clone()), kept)
-}
-
-fn telling(done: Sender<()>) -> impl Fn() + Send + Sync + 'static {
-    let done = Mutex::new(done);
-    move || done.lock().unwrap().send(()).unwrap()
-}
-
 fn words_are_counted_exactly() {
     let words: Vec<(String,)> =
         (0..20_000).map(|number| (format!("word {}", number % 97),)).collect();
     let (done, all_done) = channel();
     let (keep, kept) = keep::<(String, u64, u32)>();
     let mut builder = TopologyBuilder::new();
-    builder.set_spout("words", ReplaySpout::new(words).on_done(telling(done)), 1);
+    builder.set_spout("words", ReplaySpout::new(words).on_done(move || done.send(()).unwrap()), 1);
     builder.set_bolt("count", Count::default(), 3).fields_grouping("words", ["0"]).in_processes(2);
     builder.set_bolt("keep", keep, 1).global_grouping("count");
     let cluster = LocalCluster::with_threads(2);
     let topology = cluster.submit("words", Config::default(), builder).unwrap();
     all_done.recv_timeout(LONG).unwrap();
     let (mut counts, mut processes) = (BTreeMap::new(), BTreeSet::new());
-    for (word, count, process) in kept.lock().unwrap().drain(..) {
+    for (word, count, process) in kept.try_iter() {
         let most = counts.entry(word).or_insert(0);
         *most = count.max(*most);
         processes.insert(process);
@@ -100,40 +91,6 @@ fn words_are_counted_exactly() {
     let stats = topology.stats();
     assert_eq!((stats.pending_trees, stats.errors_total), (0, 0));
     assert!(topology.kill(LONG));
-}
-
-/// A place where a bolt in a worker waits until the test lets it go on: it connects and reads to the end.
-struct Gate {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Gate {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("rb-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        Gate { listener: UnixListener::bind(&path).unwrap(), path }
-    }
-
-    fn name(&self) -> String {
-        self.path.to_str().unwrap().to_owned()
-    }
-
-    /// Waits until someone is in the gate, who goes on when what is returned is dropped.
-    fn entered(&self) -> UnixStream {
-        self.listener.accept().unwrap().0
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn pass(gate: &str) {
-    let mut stream = UnixStream::connect(gate).unwrap();
-    let _ = stream.read_to_end(&mut Vec::new());
 }
 
 /// Numbers, as fast as they are taken.
@@ -241,11 +198,8 @@ impl Bolt for Stamp {
         (number,): (u64,),
         out: &mut Collector<(u64, u32)>,
     ) -> Result<(), BoltError> {
-        if number == 5_000
-            && let Ok(mut stream) = UnixStream::connect(&self.gate)
-        {
-            stream.write_all(&std::process::id().to_le_bytes())?;
-            stream.read_to_end(&mut Vec::new())?;
+        if number == 5_000 {
+            pass(&self.gate);
         }
         out.emit((number, std::process::id()));
         Ok(())
@@ -257,7 +211,7 @@ fn what_was_lost_with_a_process_is_replayed() {
     let (keep, kept) = keep::<(u64, u32)>();
     let mut builder = TopologyBuilder::new();
     let numbers = ReplaySpout::new((0..30_000u64).map(|number| (number,)));
-    builder.set_spout("numbers", numbers.on_done(telling(done)), 1);
+    builder.set_spout("numbers", numbers.on_done(move || done.send(()).unwrap()), 1);
     let stamp = Stamp { gate: gate.name() };
     builder.set_bolt("stamp", stamp, 1).shuffle_grouping("numbers").in_processes(1);
     builder.set_bolt("keep", keep, 1).shuffle_grouping("stamp");
@@ -266,20 +220,15 @@ fn what_was_lost_with_a_process_is_replayed() {
     let message_timeout = Duration::from_secs(3_600);
     let config = Config { max_spout_pending: Some(4_000), message_timeout, ..Config::default() };
     let topology = cluster.submit("replayed", config, builder).unwrap();
-    let mut stream = gate.entered();
-    let mut process = [0; 4];
-    stream.read_exact(&mut process).unwrap();
-    drop(gate); // The next one passes.
-    let process = i32::from_le_bytes(process);
-    let victim = rustix::process::Pid::from_raw(process).unwrap();
-    rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
+    let (victim, _stream) = gate.entered();
+    gate.open(); // The next one passes.
+    kill(victim);
     all_done.recv_timeout(LONG).unwrap();
-    let kept = std::mem::take(&mut *kept.lock().unwrap());
+    let kept: Vec<_> = kept.try_iter().collect();
     let numbers: BTreeSet<u64> = kept.iter().map(|it| it.0).collect();
     assert_eq!(numbers.len(), 30_000, "each was seen at least once");
-    let dead = process as u32;
-    assert!(kept.contains(&(0, dead)), "it had begun");
-    assert!(kept.iter().any(|it| it.0 == 5_000 && it.1 != dead), "another process went on");
+    assert!(kept.contains(&(0, victim)), "it had begun");
+    assert!(kept.iter().any(|it| it.0 == 5_000 && it.1 != victim), "another process went on");
     let stats = topology.stats();
     assert_eq!(stats.pending_trees, 0);
     assert!(stats.errors_total > 0, "the loss is recorded");
@@ -374,7 +323,7 @@ fn held_tuples_ticks_and_failures_are_as_here() {
         assert_eq!(failure.is_some(), number == 13, "{number}: {failure:?}");
         assert!(failure.is_none_or(|reason| reason.contains("thirteen")));
     }
-    let sum: u64 = kept.lock().unwrap().iter().map(|it| it.0).sum();
+    let sum: u64 = kept.try_iter().map(|it| it.0).sum();
     assert_eq!(sum, (0..100).sum::<u64>() - 13);
     assert_eq!(topology.stats().errors_total, 1);
     assert!(topology.kill(LONG));
@@ -469,26 +418,4 @@ fn too_few_processes_are_refused_with_the_lever() {
         "bolt `stamp` is declared to run in 3 worker processes, but the session has 2; begin it \
          with `Builder::processes(3)` or `RAYBOLT_WORKERS=processes:3`"
     );
-}
-
-fn main() -> ExitCode {
-    let builder = || Builder::new().processes(2).log_level(LogLevel::Off);
-    // In a worker this serves, and never returns.
-    drop(builder().start().expect("the first session starts"));
-    let mut harness = Harness::new();
-    for (name, case) in cases![
-        words_are_counted_exactly,
-        a_slow_process_slows_the_spout_down,
-        what_was_lost_with_a_process_is_replayed,
-        held_tuples_ticks_and_failures_are_as_here,
-        requests_are_answered_by_bolts_in_processes,
-        too_few_processes_are_refused_with_the_lever,
-    ] {
-        harness.case(name, || {
-            let session = builder().start().expect("no other session is there");
-            case();
-            drop(session);
-        });
-    }
-    harness.end()
 }

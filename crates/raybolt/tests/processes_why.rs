@@ -18,7 +18,7 @@ use raybolt::{
     Array, Builder, LogLevel, ObjectRef, Result, Session, get, get_timeout, kill, put, remote,
 };
 
-use cases::Harness;
+use cases::{Case, Harness};
 
 const MIB: usize = 1 << 20;
 /// Four of these fill a store of eight MiB.
@@ -29,9 +29,7 @@ const SHORT: Duration = Duration::from_millis(100);
 /// Names the folder of the gates.
 const GATES: &str = "WHY_GATES";
 
-type Case = (&'static str, fn() -> Result<()>);
-
-const CASES: &[Case] = &[
+const CASES: &[Case<Result<()>>] = &[
     ("a put that waits for room names who has it", put_here),
     ("a put in a worker is followed to who has the room", put_there),
     ("a result that waits for room is its task's wait", result),
@@ -58,7 +56,7 @@ fn main() -> ExitCode {
         }
     }
     let mut harness = Harness::new();
-    CASES.iter().for_each(|(name, case)| harness.case(name, case));
+    harness.all(CASES);
     harness.end()
 }
 

@@ -1,4 +1,4 @@
-//! What tests of topologies over processes have in common: ways to see and to stop what happens in a worker.
+//! What tests over processes have in common: ways to see and to stop what happens in a worker.
 #![allow(dead_code, missing_docs, reason = "each test binary uses a part")]
 
 use std::io::{Read, Write};
@@ -10,25 +10,17 @@ use std::time::Duration;
 use raybolt::topology::{Bolt, BoltError, Collector};
 use serde::{Deserialize, Serialize};
 
+use crate::cases;
+
 pub const LONG: Duration = Duration::from_secs(60);
 
 /// A file into which the spouts of a test write lines.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Diary(pub PathBuf);
 
-/// Removes what diaries and gates of this process have left.
-pub fn tidy() {
-    let ours = format!("rb-{}-", std::process::id());
-    for file in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
-        if file.file_name().to_string_lossy().starts_with(&ours) {
-            let _ = std::fs::remove_file(file.path());
-        }
-    }
-}
-
 impl Diary {
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("rb-{}-{name}", std::process::id()));
+        let path = cases::path(name);
         std::fs::write(&path, "").unwrap();
         Diary(path)
     }
@@ -61,33 +53,57 @@ impl Diary {
     }
 }
 
-/// Where someone in a worker waits until the test lets it go on: it connects, says its process and reads to the end.
-pub struct Gate(UnixListener, pub Diary);
+/// Where someone in a worker waits until the test lets it go on: it knocks, and reads to the end.
+pub struct Gate {
+    listener: UnixListener,
+    path: PathBuf,
+}
 
 impl Gate {
     pub fn new(name: &str) -> Self {
-        let path = Diary::new(name);
-        std::fs::remove_file(&path.0).unwrap();
-        Gate(UnixListener::bind(&path.0).unwrap(), path)
+        let path = cases::path(name);
+        Gate { listener: UnixListener::bind(&path).unwrap(), path }
     }
 
-    /// Waits until someone is in the gate, who goes on when what is returned is dropped.
+    /// What whoever is to [`pass`] it has to know.
+    pub fn name(&self) -> String {
+        self.path.to_str().unwrap().to_owned()
+    }
+
+    /// Waits until someone is in the gate, who goes on when what is returned is dropped; says in which process.
     pub fn entered(&self) -> (u32, UnixStream) {
-        let (mut stream, _) = self.0.accept().unwrap();
+        let (mut stream, _) = self.listener.accept().unwrap();
         let mut process = [0; 4];
         stream.read_exact(&mut process).unwrap();
         (u32::from_le_bytes(process), stream)
     }
 
+    /// Whether nobody has come but those who have entered.
+    pub fn is_deserted(&self) -> bool {
+        self.listener.set_nonblocking(true).unwrap();
+        self.listener.accept().is_err()
+    }
+
     /// Whoever comes from now on passes.
-    pub fn open(self) {
-        std::fs::remove_file(&self.1.0).unwrap();
+    pub fn open(self) {}
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
-pub fn pass(gate: &Diary) {
-    if let Ok(mut stream) = UnixStream::connect(&gate.0) {
-        stream.write_all(&std::process::id().to_le_bytes()).unwrap();
+/// Comes to a gate, and says in which process.
+pub fn knock(gate: &str) -> std::io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(gate)?;
+    stream.write_all(&std::process::id().to_le_bytes())?;
+    Ok(stream)
+}
+
+/// Waits in a gate, if it is there.
+pub fn pass(gate: &str) {
+    if let Ok(mut stream) = knock(gate) {
         let _ = stream.read_to_end(&mut Vec::new());
     }
 }
