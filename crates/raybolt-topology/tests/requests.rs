@@ -123,19 +123,35 @@ impl Bolt for Total {
     }
 }
 
+type Totals = Receiver<(u64, u64)>;
+
+fn total() -> (Total, Totals) {
+    let (to, totals) = channel();
+    (Total { sums: BTreeMap::new(), to }, totals)
+}
+
+/// Hands its tuples to the test, unsettled.
+fn hold() -> (impl Bolt<In = (RequestId, u64), Out = ()>, Receiver<Held>) {
+    let (to, held) = channel();
+    let hold = apply(move |_: (RequestId, u64), out: &mut Collector<()>| {
+        let _ = to.send(out.hold());
+        Ok(())
+    });
+    (hold, held)
+}
+
 /// `widths[i]` is request `i`. Gives the totals and the ends as they come.
-fn count(widths: Vec<u64>, partial: Partial) -> (LocalCluster, Receiver<(u64, u64)>, Ended) {
-    let (totals, total) = channel();
+fn count(widths: Vec<u64>, partial: Partial) -> (LocalCluster, Totals, Ended) {
+    let (total, totals) = total();
     let (mut builder, ended) = coordinated();
     let requests = widths.into_iter().enumerate().map(|(id, width)| (RequestId(id as u64), width));
     builder.set_spout("requests", given(requests), 1);
     builder.set_bolt("spread", Spread, 2).shuffle_grouping("requests");
     builder.set_bolt("partial", partial, 4).fields_grouping("spread", ["0", "1"]);
-    let sums = Total { sums: BTreeMap::new(), to: totals };
-    builder.set_bolt("total", sums, 3).fields_grouping("partial", ["0"]);
+    builder.set_bolt("total", total, 3).fields_grouping("partial", ["0"]);
     let cluster = LocalCluster::with_threads(2);
     cluster.submit("count", Config::default(), builder).unwrap();
-    (cluster, total, ended)
+    (cluster, totals, ended)
 }
 
 #[test]
@@ -178,23 +194,22 @@ fn what_is_kept_for_a_failed_request_is_abandoned() {
 
 #[test]
 fn an_error_while_finishing_fails_the_request() {
-    let (totals, total) = channel();
+    let (total, totals) = total();
     let (mut builder, ended) = coordinated();
     builder.set_spout("requests", given([(RequestId(0), 77u64), (RequestId(1), 78)]), 1);
     builder.set_bolt("spread", Spread, 1).shuffle_grouping("requests");
     builder.set_bolt("partial", Partial::default(), 2).fields_grouping("spread", ["0"]);
-    let sums = Total { sums: BTreeMap::new(), to: totals };
-    builder.set_bolt("total", sums, 1).global_grouping("partial");
+    builder.set_bolt("total", total, 1).global_grouping("partial");
     let cluster = LocalCluster::with_threads(2);
     cluster.submit("finish", Config::default(), builder).unwrap();
     let ends: BTreeMap<_, _> = take(&ended, 2).into_iter().collect();
     assert_eq!(ends[&0], Err("77 is not a count".to_owned()));
-    assert_eq!((ends[&1].clone(), take(&total, 1)), (Ok(()), vec![(1, 78)]));
+    assert_eq!((ends[&1].clone(), take(&totals, 1)), (Ok(()), vec![(1, 78)]));
 }
 
 #[test]
 fn branches_merge_when_both_are_done() {
-    let (totals, total) = channel();
+    let (total, totals) = total();
     let (mut builder, ended) = coordinated();
     let requests = (0..100).map(|id| (RequestId(id), id % 7));
     builder.set_spout("requests", given(requests), 1);
@@ -205,28 +220,23 @@ fn branches_merge_when_both_are_done() {
     });
     builder.set_bolt("right", twice, 2).shuffle_grouping("requests");
     builder.set_bolt("count", Partial::default(), 2).fields_grouping("left", ["0"]);
-    let sums = Total { sums: BTreeMap::new(), to: totals };
     builder
-        .set_bolt("merge", sums, 3)
+        .set_bolt("merge", total, 3)
         .fields_grouping("count", ["0"])
         .fields_grouping("right", ["0"]);
     let cluster = LocalCluster::with_threads(2);
     cluster.submit("branches", Config::default(), builder).unwrap();
-    let totals: BTreeMap<_, _> = take(&total, 100).into_iter().collect();
+    let totals: BTreeMap<_, _> = take(&totals, 100).into_iter().collect();
     assert_eq!(totals, (0..100).map(|id| (id, 11 * (id % 7))).collect());
     assert!(take(&ended, 100).iter().all(|(_, end)| end.is_ok()));
 }
 
 #[test]
 fn a_held_tuple_keeps_its_request_open() {
-    let (hold, held) = channel();
-    let keep = apply(move |_: (RequestId, u64), out: &mut Collector<()>| {
-        let _ = hold.send(out.hold());
-        Ok(())
-    });
+    let (hold, held) = hold();
     let (mut builder, ended) = coordinated();
     builder.set_spout("requests", given((0..3).map(|id| (RequestId(id), 0u64))), 1);
-    builder.set_bolt("keep", keep, 1).shuffle_grouping("requests");
+    builder.set_bolt("hold", hold, 1).shuffle_grouping("requests");
     let cluster = LocalCluster::with_threads(2);
     let handle = cluster.submit("hold", Config::default(), builder).unwrap();
     let mut held = take(&held, 3).into_iter();
@@ -242,14 +252,10 @@ fn a_held_tuple_keeps_its_request_open() {
 
 #[test]
 fn a_request_can_be_cancelled_from_outside() {
-    let (hold, held) = channel();
-    let keep = apply(move |_: (RequestId, u64), out: &mut Collector<()>| {
-        let _ = hold.send(out.hold());
-        Ok(())
-    });
+    let (hold, held) = hold();
     let (mut builder, ended) = coordinated();
     builder.set_spout("requests", given([(RequestId(5), 0u64)]), 1);
-    builder.set_bolt("keep", keep, 1).shuffle_grouping("requests");
+    builder.set_bolt("hold", hold, 1).shuffle_grouping("requests");
     let cluster = LocalCluster::with_threads(1);
     let handle = cluster.submit("cancel", Config::default(), builder).unwrap();
     let held = take(&held, 1);
@@ -285,15 +291,11 @@ fn a_request_that_nobody_reads_is_complete() {
 
 #[test]
 fn a_request_that_is_brought_in_twice_fails_with_advice() {
-    let (hold, held) = channel();
-    let keep = apply(move |_: (RequestId, u64), out: &mut Collector<()>| {
-        let _ = hold.send(out.hold());
-        Ok(())
-    });
+    let (hold, held) = hold();
     let (mut builder, ended) = coordinated();
     let requests = [(RequestId(1), 0u64), (RequestId(2), 0), (RequestId(1), 1)];
     builder.set_spout("requests", given(requests), 1);
-    builder.set_bolt("keep", keep, 1).shuffle_grouping("requests");
+    builder.set_bolt("hold", hold, 1).shuffle_grouping("requests");
     let cluster = LocalCluster::with_threads(1);
     cluster.submit("twice", Config::default(), builder).unwrap();
     let advice = "the request was brought in twice; emit all of its tuples in one call of \
@@ -337,23 +339,30 @@ impl Bolt for Mix {
     }
 }
 
+/// Counts what a bolt emits for requests. Gives the totals, in order, and how many records are left at the end.
+fn counted_behind<B>(requests: &[(RequestId, u64)], bolt: B) -> (Vec<(u64, u64)>, usize)
+where
+    B: Bolt<In = (RequestId, u64), Out = (RequestId, u64)>,
+{
+    let (total, totals) = total();
+    let (mut builder, ended) = coordinated();
+    builder.set_spout("requests", given(requests.to_vec()), 1);
+    builder.set_bolt("bolt", bolt, 1).shuffle_grouping("requests");
+    builder.set_bolt("partial", Partial::default(), 1).shuffle_grouping("bolt");
+    builder.set_bolt("total", total, 1).shuffle_grouping("partial");
+    let cluster = LocalCluster::with_threads(1);
+    let handle = cluster.submit("counted", Config::default(), builder).unwrap();
+    let mut totals = take(&totals, requests.len());
+    totals.sort_unstable();
+    take(&ended, requests.len());
+    (totals, handle.stats().pending_requests)
+}
+
 #[test]
 fn what_a_bolt_emits_for_several_requests_while_it_finishes_one_is_counted_for_each() {
-    let (mut builder, ended) = coordinated();
-    let (totals, total) = channel();
-    let requests = [(RequestId(2), 0u64), (RequestId(1), 0)];
-    builder.set_spout("requests", given(requests), 1);
-    builder.set_bolt("mix", Mix::default(), 1).shuffle_grouping("requests");
-    builder.set_bolt("partial", Partial::default(), 1).shuffle_grouping("mix");
-    let sum = Total { sums: BTreeMap::new(), to: totals };
-    builder.set_bolt("total", sum, 1).shuffle_grouping("partial");
-    let cluster = LocalCluster::with_threads(1);
-    let handle = cluster.submit("mix", Config::default(), builder).unwrap();
-    let mut totals = take(&total, 2);
-    totals.sort_unstable();
+    let (totals, left) = counted_behind(&[(RequestId(2), 0), (RequestId(1), 0)], Mix::default());
     assert_eq!(totals, [(1, 2), (2, 1)]);
-    take(&ended, 2);
-    assert_eq!(handle.stats().pending_requests, 0, "nothing stays");
+    assert_eq!(left, 0, "nothing stays");
 }
 
 #[test]
@@ -364,16 +373,7 @@ fn a_held_tuple_is_not_done_before_what_was_emitted_for_it_is_counted() {
         let _ = std::thread::spawn(move || held.ack()).join();
         Ok(())
     });
-    let (mut builder, ended) = coordinated();
-    let (totals, total) = channel();
-    builder.set_spout("requests", given([(RequestId(1), 0u64)]), 1);
-    builder.set_bolt("hand over", hand_over, 1).shuffle_grouping("requests");
-    builder.set_bolt("partial", Partial::default(), 1).shuffle_grouping("hand over");
-    let sum = Total { sums: BTreeMap::new(), to: totals };
-    builder.set_bolt("total", sum, 1).shuffle_grouping("partial");
-    let cluster = LocalCluster::with_threads(1);
-    let handle = cluster.submit("hand over", Config::default(), builder).unwrap();
-    assert_eq!(take(&total, 1), [(1, 1)]);
-    take(&ended, 1);
-    assert_eq!(handle.stats().pending_requests, 0, "nothing stays");
+    let (totals, left) = counted_behind(&[(RequestId(1), 0)], hand_over);
+    assert_eq!(totals, [(1, 1)]);
+    assert_eq!(left, 0, "nothing stays");
 }
