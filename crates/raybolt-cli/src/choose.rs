@@ -3,20 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use raybolt::inspect::{Found, root, sessions};
+use raybolt::inspect::{Found, logs_of, root, sessions};
 
 use crate::text::duration;
 
 /// How many sessions are named when there are several.
 const NAMED_MAX: usize = 10;
 
-/// The session's directory: the one that was named, or that of the newest session.
+/// The session's directory: the one that was named, by itself or by its driver, or that of the newest session.
 pub(crate) fn session(named: Option<PathBuf>) -> Result<PathBuf> {
-    if let Some(directory) = named {
-        if !directory.is_dir() {
-            bail!("{} is no directory of a session{}", directory.display(), known());
+    if let Some(named) = named {
+        if let Some(pid) = named.to_str().and_then(|text| text.parse::<u32>().ok()) {
+            let found = sessions()?.into_iter().find(|found| found.pid == pid);
+            return match found {
+                Some(found) => Ok(found.path),
+                None => bail!("process {pid} is no driver of a session{}", known()),
+            };
         }
-        return Ok(directory);
+        if !logs_of(&named).is_dir() {
+            bail!("{} is no directory of a session{}", named.display(), known());
+        }
+        return Ok(named);
     }
     let found = sessions()?;
     let Some(newest) = found.first() else {
@@ -28,7 +35,7 @@ pub(crate) fn session(named: Option<PathBuf>) -> Result<PathBuf> {
     };
     if found.len() > 1 {
         eprintln!(
-            "{} sessions are running; this is the newest one (`--session DIRECTORY` chooses):",
+            "{} sessions are running; this is the newest one (`--session`, with a directory or a process, chooses):",
             found.len()
         );
         list(&found);

@@ -21,8 +21,8 @@ use raybolt::inspect::{LIMIT, TaskState};
 #[derive(Debug, Parser)]
 #[command(name = "raybolt", version, propagate_version = true)]
 struct Arguments {
-    /// The session's directory; the newest session by default.
-    #[arg(long, global = true, value_name = "DIRECTORY")]
+    /// The session's directory, or the number of its driver's process; the newest session by default.
+    #[arg(long, global = true, value_name = "DIRECTORY|PROCESS")]
     session: Option<PathBuf>,
     /// Prints JSON instead of text.
     #[arg(long, global = true)]

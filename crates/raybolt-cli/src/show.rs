@@ -28,7 +28,13 @@ pub(crate) fn status(session: &Path, status: &Status) -> String {
                 tasks.running, tasks.queued, tasks.waiting
             ),
         ),
-        ("actors", format!("{}, with {} calls", status.actors, status.calls)),
+        (
+            "actors",
+            match status.calls {
+                1 => format!("{}, with 1 call", status.actors),
+                calls => format!("{}, with {calls} calls", status.actors),
+            },
+        ),
         (
             "objects",
             format!("{}, {}", status.objects, room(status.object_bytes, status.object_bytes_max)),

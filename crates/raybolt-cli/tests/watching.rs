@@ -200,8 +200,13 @@ fn what_cannot_be_told_is_told_with_what_could_be() {
     assert!(error.contains(&format!("did you mean `{}`?", program.waiting)), "{error}");
     let error = place.refused(&["why", "pingu"]);
     assert!(error.contains("`pingu` is no id: they look like task-1f"), "{error}");
-    let error = place.refused(&["status", "--session", "/nowhere"]);
-    assert!(error.contains("/nowhere is no directory of a session; these are running:"), "{error}");
+    for other in ["/nowhere", "/tmp"] {
+        let error = place.refused(&["status", "--session", other]);
+        let message = format!("{other} is no directory of a session; these are running:");
+        assert!(error.contains(&message), "{error}");
+    }
+    let error = place.refused(&["status", "--session", "1"]);
+    assert!(error.contains("process 1 is no driver of a session; these are running:"), "{error}");
     let error = place.refused(&["logs", "worker-7"]);
     assert!(error.contains("no log of `worker-7`"), "{error}");
     let error = place.refused(&["list", "actors", "--state", "running"]);
@@ -227,6 +232,8 @@ fn of_several_sessions_the_newest_is_shown_and_all_are_named() {
     let line = error.lines().find(|line| line.contains(&first.running.0.id().to_string())).unwrap();
     let directory = line.split_whitespace().next().unwrap();
     let status = place.json(&["status", "--session", directory]);
+    assert_eq!(status["pid"], first.running.0.id());
+    let status = place.json(&["status", "--session", &first.running.0.id().to_string()]);
     assert_eq!(status["pid"], first.running.0.id());
 }
 

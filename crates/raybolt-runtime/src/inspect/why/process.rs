@@ -51,7 +51,7 @@ impl Walk<'_> {
             }
             None => {
                 let text = format!(
-                    "{who} was sent to its actor's worker{since}: it begins, ends or awaits something"
+                    "{who} lies at its actor's worker{since}: it begins, ends or awaits something"
                 );
                 self.step(depth, Cause::Running, id, text);
             }
