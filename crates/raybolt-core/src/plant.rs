@@ -67,6 +67,12 @@ pub enum Plant {
     HoardTasks,
     /// The fleet gives a lease to a worker of any kind.
     AnyKind,
+    /// The lineage starts a task again that is on its way already.
+    MakeTwice,
+    /// The lineage does not count how often a task has made its values again.
+    MakeForEver,
+    /// The lineage keeps what a record needed that is gone.
+    KeepLineage,
     /// The ack tracker tells a spout twice that its tuple was processed.
     AckTwice,
     /// The ack tracker claims a tree done as soon as its spout has reported it.
@@ -114,6 +120,9 @@ impl Plant {
         Plant::WantOnce,
         Plant::HoardTasks,
         Plant::AnyKind,
+        Plant::MakeTwice,
+        Plant::MakeForEver,
+        Plant::KeepLineage,
         Plant::AckTwice,
         Plant::AckEarly,
         Plant::LoseReplay,
@@ -154,6 +163,9 @@ impl Plant {
             Plant::WantOnce => "want-once",
             Plant::HoardTasks => "hoard-tasks",
             Plant::AnyKind => "any-kind",
+            Plant::MakeTwice => "make-twice",
+            Plant::MakeForEver => "make-for-ever",
+            Plant::KeepLineage => "keep-lineage",
             Plant::AckTwice => "ack-twice",
             Plant::AckEarly => "ack-early",
             Plant::LoseReplay => "lose-replay",
@@ -201,6 +213,9 @@ impl Plant {
             Plant::WantOnce => "a value that was let go is never asked for again",
             Plant::HoardTasks => "a task is queued behind another while a CPU is on its way for it",
             Plant::AnyKind => "what holds a GPU runs in a process that does not see it",
+            Plant::MakeTwice => "a task that makes a lost value again is started a second time",
+            Plant::MakeForEver => "a task makes lost values again more often than it may",
+            Plant::KeepLineage => "the way to make a value again is kept when nobody needs it",
             Plant::AckTwice => "a processed root tuple is acknowledged twice",
             Plant::AckEarly => "a tree is claimed done as soon as its spout has reported it",
             Plant::LoseReplay => "a root tuple that timed out is neither acked nor failed",

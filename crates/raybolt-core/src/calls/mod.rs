@@ -12,6 +12,7 @@
 //! - [`scheduler`]: one per node; resources, leases, fair turns between classes of tasks.
 //! - [`fleet`]: one per node; which worker process runs what, and how much lies there at once.
 //! - [`kinds`]: which kind of worker process a lease needs, and which GPUs it sees.
+//! - [`lineage`]: one per session; which tasks can make lost values again, and how often.
 //! - [`placement`]: which bundle of a placement group goes to which node.
 //! - [`queue`]: one per actor; order of calls per caller, concurrency groups, cancellation.
 //! - [`objects`]: one per node; what lies where in its store, who reads it, what goes to disk.
@@ -22,6 +23,7 @@ pub mod borrows;
 pub mod fleet;
 pub mod incarnations;
 pub mod kinds;
+pub mod lineage;
 pub mod objects;
 pub mod owner;
 pub mod placement;

@@ -413,6 +413,39 @@ impl<J> Owner<J> {
         Retry::Again
     }
 
+    /// A task that was lent has not begun, and cannot: values that it takes are lost, and are made again as
+    /// these objects. It waits for them, and has as many retries left as before.
+    pub fn wait_again(
+        &mut self,
+        key: TaskKey,
+        attempt: Attempt,
+        job: J,
+        needs: &[ObjectKey],
+    ) -> Retry<J> {
+        let Some(task) = self.tasks.get_mut(key) else { return Retry::Stale(job) };
+        if !matches!(task.state, State::Lent) || task.attempt != attempt + 1 {
+            return Retry::Stale(job);
+        }
+        if self.stopping || matches!(task.target, Target::Actor(_)) {
+            return Retry::Exhausted(job);
+        }
+        task.attempt -= 1; // Nobody was told of this one.
+        task.needs = task.needs.iter().chain(needs).copied().collect();
+        task.state = State::Waiting(0, Some(job));
+        self.lent -= 1;
+        let failed = self.use_needs(key, needs);
+        let waiting = needs.iter().filter(|need| self.is_pending(**need)).count() as u32;
+        if let State::Waiting(left, _) = &mut self.tasks[key].state {
+            *left = waiting;
+        }
+        if failed {
+            self.fail_waiting(key);
+        } else if waiting == 0 {
+            self.start(key);
+        }
+        Retry::Again
+    }
+
     /// How often a task that has not ended may be tried again.
     pub fn retries_left(&self, key: TaskKey) -> Option<u32> {
         self.tasks.get(key).map(|task| task.retries_left)

@@ -3,6 +3,7 @@
 pub(crate) mod dag;
 mod flow;
 mod groups;
+mod lineage;
 mod processes;
 mod requests;
 
@@ -12,8 +13,8 @@ use crate::rng::Rng;
 use crate::trace::{Trace, Verdict};
 
 /// The worlds a seed may choose from.
-const WORLDS: [fn(Rng, Plants, &mut Trace) -> Verdict; 5] =
-    [processes::run, processes::run, flow::run, requests::run, groups::run];
+const WORLDS: [fn(Rng, Plants, &mut Trace) -> Verdict; 6] =
+    [processes::run, processes::run, flow::run, requests::run, groups::run, lineage::run];
 
 /// Runs the world that the seed chooses.
 pub(crate) fn run(seed: u64, plants: Plants, trace: &mut Trace) -> Verdict {

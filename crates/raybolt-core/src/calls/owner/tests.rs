@@ -42,6 +42,39 @@ fn tasks_run_in_order_and_after_their_arguments() {
 }
 
 #[test]
+fn a_task_whose_argument_is_lost_waits_for_what_takes_its_place() {
+    let mut owner = TestOwner::new();
+    let x = owner.put();
+    let y = submit(&mut owner, "f", &[x], 0);
+    let (task, attempt, job) = owner.lend(CLASS).unwrap();
+    let again = submit(&mut owner, "again", &[], 0);
+    assert_eq!(owner.wait_again(task, attempt, job, &[again]), Retry::Again);
+    assert_eq!(owner.wait_again(task, attempt, job, &[again]), Retry::Stale(job));
+    assert_eq!(owner.progress(y), Some((Progress::Waiting(1), Target::Class(CLASS))));
+    owner.released(again);
+    let (other, tried, _) = owner.lend(CLASS).unwrap();
+    assert_eq!(owner.lend(CLASS), None);
+    assert!(owner.finished(other, tried, true));
+    assert_eq!(owner.lend(CLASS), Some((task, attempt, "f")), "it has not begun before");
+    assert!(owner.finished(task, attempt, true));
+    assert_eq!(owner.holders(again), None);
+}
+
+#[test]
+fn a_task_whose_argument_cannot_be_made_again_fails() {
+    let mut owner = TestOwner::new();
+    let y = submit(&mut owner, "f", &[], 3);
+    let (task, attempt, job) = owner.lend(CLASS).unwrap();
+    let again = submit(&mut owner, "again", &[], 0);
+    let (other, tried, _) = owner.lend(CLASS).unwrap();
+    assert!(owner.finished(other, tried, false));
+    assert_eq!(owner.wait_again(task, attempt, job, &[again]), Retry::Again);
+    assert!(effects(&mut owner).contains(&Effect::Fail(task, "f")));
+    assert!(owner.finished(task, 0, false));
+    assert_eq!(owner.progress(y), None);
+}
+
+#[test]
 fn an_object_is_freed_when_its_last_holder_lets_go() {
     let mut owner = TestOwner::new();
     let x = owner.put();
