@@ -41,7 +41,14 @@ pub struct SpillDir {
     path: PathBuf,
     /// What tells its files from those of another store that was given the same directory.
     prefix: String,
-    files: Mutex<HashMap<FileId, Arc<File>>>,
+    files: Mutex<HashMap<FileId, Arc<Spilled>>>,
+}
+
+#[derive(Debug)]
+struct Spilled {
+    file: File,
+    /// Of each part: where it ends, and its sum.
+    sums: Vec<(u64, u64)>,
 }
 
 impl SpillDir {
@@ -57,7 +64,7 @@ impl SpillDir {
         Ok(SpillDir { path: path.into(), prefix, files: Mutex::default() })
     }
 
-    fn files(&self) -> MutexGuard<'_, HashMap<FileId, Arc<File>>> {
+    fn files(&self) -> MutexGuard<'_, HashMap<FileId, Arc<Spilled>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,14 +76,31 @@ impl Disk for SpillDir {
         let mut new = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         std::fs::remove_file(&path)?;
         write_parts(&mut new, parts)?;
-        self.files().insert(file, Arc::new(new));
+        let mut end = 0;
+        let sum_of = |part: &&[u8]| {
+            end += part.len() as u64;
+            (end, sum(part))
+        };
+        let sums = parts.iter().map(sum_of).collect();
+        self.files().insert(file, Arc::new(Spilled { file: new, sums }));
         Ok(())
     }
 
     fn read(&self, file: FileId, offset: u64, part: &mut [u8]) -> io::Result<()> {
         let found = self.files().get(&file).cloned();
         let found = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        found.read_exact_at(part, offset)
+        found.file.read_exact_at(part, offset)?;
+        let end = offset + part.len() as u64;
+        let index = found.sums.binary_search_by_key(&end, |(end, _)| *end);
+        // What is read is what was written: whole parts.
+        let written = index.ok().map(|index| found.sums[index].1);
+        match written {
+            Some(written) if written != sum(part) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "what was read is not what was written there (its checksum is wrong)",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn remove(&self, file: FileId) {
@@ -87,6 +111,11 @@ impl Disk for SpillDir {
     fn place(&self) -> String {
         self.path.display().to_string()
     }
+}
+
+/// Tells whether a part has changed on its way.
+fn sum(part: &[u8]) -> u64 {
+    rapidhash::v3::rapidhash_v3(part)
 }
 
 fn write_parts(file: &mut File, parts: &[&[u8]]) -> io::Result<()> {
