@@ -8,6 +8,7 @@ use raybolt_wire::value::EncodeError;
 
 use crate::error::Error;
 use crate::object::{AnyObject, Lazy, ObjectRef};
+use crate::processes::lineage;
 use crate::processes::parcel::{self, Piece, Unreadable};
 use crate::processes::raw::unpackable;
 
@@ -140,6 +141,7 @@ impl<T: Value> Arg<T> {
                 parcel::put_piece(Piece::Reference(object.id()), out);
                 Ok(())
             }
+            (Arg::Object(object), Form::Kept) => lineage::keep_arg(object.id(), &*object.0, out),
             (Arg::Object(object), _) => object.0.pack(out),
         }
     }
@@ -168,6 +170,8 @@ pub enum Form {
     Values,
     /// As their ids: the driver puts the values in their place.
     References,
+    /// For a task that is kept to run again: small ones as their values, others as their ids.
+    Kept,
 }
 
 /// The arguments of one call: a tuple of [`Arg`]s.

@@ -200,7 +200,7 @@ impl<T: Value> Get for &ObjectRef<T> {
             Some(result) => result,
             None => wait_for(self, deadline)?,
         };
-        Lazy::read(result).unwrap_or_else(|| read_again(self, deadline))
+        Lazy::read_until(result, deadline).unwrap_or_else(|| read_again(self, deadline))
     }
 }
 
@@ -241,7 +241,7 @@ impl<T: Value> Get for ObjectRef<T> {
         if !self.0.slot.is_set() {
             wait_for(&self, deadline)?.as_ref().map(drop).map_err(Clone::clone)?;
         }
-        self.take().unwrap_or_else(|object| read_again(&object, deadline))
+        self.take_until(deadline).unwrap_or_else(|object| read_again(&object, deadline))
     }
 }
 
@@ -300,7 +300,7 @@ fn read_again<T: Value>(object: &ObjectRef<T>, deadline: Option<(Instant, Durati
             session.want(&*again.0);
             let result = session.blocking(|| session.wait_for_slot(&again.0.slot, until));
             let result = result.ok_or_else(|| late(session, object, deadline))?;
-            if let Some(value) = Lazy::read(result) {
+            if let Some(value) = Lazy::read_until(result, deadline) {
                 return value;
             }
         }

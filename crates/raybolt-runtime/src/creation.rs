@@ -236,7 +236,7 @@ where
 {
     let class = construct.class.name;
     let mut body = Vec::new();
-    let (packed, parcel::Packed { refs, guards }) =
+    let (packed, parcel::Packed { refs, guards, .. }) =
         parcel::packing(|| construct.args.pack(class, Form::References, &mut body));
     packed?;
     let demand = options.demand.iter();

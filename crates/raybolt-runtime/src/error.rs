@@ -119,6 +119,13 @@ pub enum Kind {
         /// The store's size in bytes.
         limit: usize,
     },
+    /// The value of an object was lost, and cannot be made again.
+    ObjectLost {
+        /// Which object.
+        object: String,
+        /// How it was lost, and why its task does not make it again.
+        because: String,
+    },
     /// The actor is gone.
     ActorDied {
         /// The actor's name.
@@ -236,6 +243,11 @@ impl Error {
         matches!(*self.0, Kind::ActorDied { .. })
     }
 
+    /// Whether the value was there, but was lost, and cannot be made again.
+    pub fn is_object_lost(&self) -> bool {
+        matches!(*self.0, Kind::ObjectLost { .. })
+    }
+
     /// One word for the kind, for reports.
     pub fn kind_name(&self) -> &'static str {
         match &*self.0 {
@@ -257,6 +269,7 @@ impl Error {
             Kind::WorkerDied { .. } => "worker-died",
             Kind::NoWorker { .. } => "no-worker",
             Kind::StoreFull { .. } => "store-full",
+            Kind::ObjectLost { .. } => "object-lost",
             Kind::ActorDied { .. } => "actor-died",
             Kind::WaitsForItself { .. } => "waits-for-itself",
             Kind::Circle { .. } => "circle",
@@ -341,6 +354,7 @@ impl fmt::Display for Error {
                 f,
                 "no room for {needed} bytes: objects fill {used} of {limit} bytes; drop references or raise `object_store_memory`"
             ),
+            Kind::ObjectLost { object, because } => write!(f, "{object} is lost: {because}"),
             Kind::ActorDied { actor, because } => write!(f, "actor `{actor}` is gone: {because}"),
             Kind::WaitsForItself { actor } => write!(
                 f,

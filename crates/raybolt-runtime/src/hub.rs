@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
 
 use raybolt_core::calls::fleet::Fleet;
+use raybolt_core::calls::lineage::Lineage;
 use raybolt_core::calls::owner::{
     self, ActorKey, Attempt, ClassId, ObjectKey, Owner, Target, TaskKey,
 };
@@ -20,6 +21,7 @@ use crate::job::Job;
 use crate::members::Groups;
 use crate::object::AnyObject;
 use crate::processes::lent::Lent;
+use crate::processes::lineage::{self, Recipe};
 
 /// What is to be done once the hub's lock is released.
 pub(crate) enum Todo {
@@ -63,6 +65,8 @@ pub(crate) struct Hub {
     pub(crate) fleet: Fleet,
     /// What other processes know of; nothing in one process.
     pub(crate) lent: Lent,
+    /// Tasks whose values may be lost; none in one process.
+    pub(crate) lineage: Lineage<Arc<Recipe>>,
     pub(crate) actors: SlotMap<ActorKey, Weak<dyn AnyActor>>,
     /// Actors that wait for a lease, by class; all others of that class are tasks.
     placing: BTreeMap<ClassId, VecDeque<Arc<dyn AnyActor>>>,
@@ -84,6 +88,7 @@ impl Hub {
             scheduler: Scheduler::new(resources),
             fleet: Fleet::new(),
             lent: Lent::default(),
+            lineage: Lineage::new(lineage::BYTES_MAX as u64),
             actors: SlotMap::with_key(),
             placing: BTreeMap::new(),
             groups: Groups::default(),

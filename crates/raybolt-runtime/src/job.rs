@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use raybolt_core::calls::lineage::RecordKey;
 use raybolt_core::calls::owner::ClassId;
 use raybolt_wire::work::Code;
 
@@ -18,6 +19,7 @@ use crate::output::{Cells, Output};
 use crate::panics;
 use crate::processes::code;
 use crate::processes::inlet::Inlet;
+use crate::processes::lineage::{self, Draft, Unkept};
 use crate::processes::raw::RawJob;
 use crate::processes::serve::Incoming;
 use crate::timeline::{self, Sort};
@@ -153,6 +155,14 @@ pub trait Job: Send + Sync {
     fn pack(&self, out: &mut Vec<u8>) -> Result<(), Error>;
     /// What names the task to those who read messages, if it is not its function.
     fn own_name(&self) -> Option<&str>;
+    /// What it takes to run it again when its values are lost.
+    #[doc(hidden)]
+    #[allow(private_interfaces, reason = "part of no API")]
+    fn draft(&self) -> Result<Draft, Unkept>;
+    /// The record whose values it makes again, if it does.
+    fn again(&self) -> Option<RecordKey> {
+        None
+    }
     /// Where items go that a worker sends one by one.
     fn inlet(&self) -> Option<Arc<dyn Inlet>> {
         None
@@ -247,6 +257,20 @@ impl<A: Arguments, O: Output> Job for TaskJob<A, O> {
 
     fn own_name(&self) -> Option<&str> {
         self.options.settings().and_then(|set| set.name.as_deref())
+    }
+
+    #[allow(private_interfaces, reason = "part of no API")]
+    fn draft(&self) -> Result<Draft, Unkept> {
+        let name = self.name();
+        let checked = panics::catch(name, 0, || self.args.check());
+        let checked = checked.map_err(|panic| Unkept::Unpackable(panic.to_string()))?;
+        let (bytes, _) = checked.map_err(|error| Unkept::Unpackable(error.to_string()))?;
+        if bytes > lineage::ARGS_BYTES_MAX {
+            return Err(Unkept::LongArguments);
+        }
+        let code = self.code().map_err(|error| Unkept::Unpackable(error.to_string()))?;
+        let pack = |out: &mut Vec<u8>| self.args.pack(name, Form::Kept, out);
+        lineage::draft((name, self.own_name()), code, pack)
     }
 
     fn answered(

@@ -6,6 +6,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use raybolt_core::calls::owner::ObjectKey;
 use raybolt_wire::Value;
@@ -48,9 +49,17 @@ pub(crate) enum Lazy<T> {
 impl<T: Value> Lazy<T> {
     /// The value: a copy, or what the bytes say; nothing if it has to be asked for again.
     pub(crate) fn read(result: &Result<Self>) -> Option<Result<T>> {
+        Self::read_until(result, None)
+    }
+
+    /// The same; what was lost and is made again has to be there before a deadline, so long after the call.
+    pub(crate) fn read_until(
+        result: &Result<Self>,
+        deadline: Option<(Instant, Duration)>,
+    ) -> Option<Result<T>> {
         match result {
             Ok(Lazy::Here(value)) => Some(Ok(value.clone())),
-            Ok(Lazy::Encoded(encoded)) => encoded.decode(),
+            Ok(Lazy::Encoded(encoded)) => encoded.decode_until(deadline),
             Err(error) => Some(Err(error.clone())),
         }
     }
@@ -162,22 +171,34 @@ impl<T> ObjectRef<T> {
     where
         T: Value,
     {
+        self.take_until(None)
+    }
+
+    /// The same; what was lost and is made again has to be there before a deadline, so long after the call.
+    pub(crate) fn take_until(
+        self,
+        deadline: Option<(Instant, Duration)>,
+    ) -> std::result::Result<Result<T>, Self>
+    where
+        T: Value,
+    {
         let has_value = |object: &Object<T>| matches!(object.slot.get(), Some(Ok(Lazy::Here(_))));
         match Arc::try_unwrap(self.0) {
             Ok(object) if has_value(&object) => match object.slot.into_inner() {
                 Some(Ok(Lazy::Here(value))) => Ok(Ok(value)),
                 _ => unreachable!("looked at a line ago"),
             },
-            Ok(object) => ObjectRef(Arc::new(object)).read(),
-            Err(shared) => ObjectRef(shared).read(),
+            Ok(object) => ObjectRef(Arc::new(object)).read(deadline),
+            Err(shared) => ObjectRef(shared).read(deadline),
         }
     }
 
-    fn read(self) -> std::result::Result<Result<T>, Self>
+    fn read(self, deadline: Option<(Instant, Duration)>) -> std::result::Result<Result<T>, Self>
     where
         T: Value,
     {
-        self.0.slot.get().and_then(Lazy::read).ok_or(self)
+        let read = |result| Lazy::read_until(result, deadline);
+        self.0.slot.get().and_then(read).ok_or(self)
     }
 
     /// Another handle to the same object, to which its value comes once more.
@@ -190,7 +211,7 @@ impl<T> ObjectRef<T> {
 
     /// The error that is there in place of the value.
     pub(crate) fn error(&self) -> Option<Error> {
-        self.0.slot.get().and_then(|result| result.as_ref().err()).cloned()
+        self.0.error_there()
     }
 }
 
@@ -386,6 +407,10 @@ pub trait AnyObject: Send + Sync {
     fn share(&self, _other: Arc<dyn AnyObject>) -> bool {
         false
     }
+    /// The value, if it lies in the store that this process has, and refers to nothing.
+    fn stored(&self) -> Option<Arc<Encoded>> {
+        None
+    }
     /// Where items go, if it is a stream.
     fn inlet(self: Arc<Self>) -> Option<Arc<dyn Inlet>> {
         None
@@ -421,6 +446,16 @@ impl<T: Value> Stored for T {
     }
 }
 
+impl<T> Object<T> {
+    fn error_there(&self) -> Option<Error> {
+        match self.slot.get()? {
+            Ok(Lazy::Here(_)) => None,
+            Ok(Lazy::Encoded(encoded)) => encoded.lost(),
+            Err(error) => Some(error.clone()),
+        }
+    }
+}
+
 impl<T: Stored> AnyObject for Object<T> {
     fn key(&self) -> ObjectKey {
         self.hold.key()
@@ -435,7 +470,16 @@ impl<T: Stored> AnyObject for Object<T> {
     }
 
     fn error(&self) -> Option<Error> {
-        self.slot.get().and_then(|result| result.as_ref().err()).cloned()
+        self.error_there()
+    }
+
+    fn stored(&self) -> Option<Arc<Encoded>> {
+        match self.slot.get()? {
+            Ok(Lazy::Encoded(encoded)) if encoded.place().is_some() && !encoded.has_refs() => {
+                Some(encoded.clone())
+            }
+            _ => None,
+        }
     }
 
     fn is_ready(&self) -> bool {

@@ -193,6 +193,13 @@ impl Builder {
         self
     }
 
+    /// How many bytes are kept of tasks that have ended, to make their values again if the store of worker
+    /// processes loses them; 64 MiB by default. Beyond that the oldest are forgotten.
+    pub fn lineage_memory(mut self, bytes: usize) -> Self {
+        self.inner = self.inner.lineage_memory(bytes);
+        self
+    }
+
     /// How long a value may wait for room in the store of worker processes, before that is an error; a minute by
     /// default. It waits only for what cannot be spilled: values that somebody reads in place.
     pub fn store_timeout(mut self, time: Duration) -> Self {

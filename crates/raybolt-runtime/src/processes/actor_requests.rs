@@ -249,6 +249,7 @@ fn raw_job(
         stored,
         relay: None,
         judge: None,
+        again: None,
     })
 }
 

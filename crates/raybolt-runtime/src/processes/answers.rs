@@ -28,7 +28,9 @@ use crate::processes::circles::Said;
 use crate::processes::inlet::Maker;
 use crate::processes::keeper::Order;
 use crate::processes::leader::{self, Source};
+use crate::processes::lineage;
 use crate::processes::node::Workers;
+use crate::processes::parcel;
 use crate::processes::poll::Ready;
 use crate::processes::remote_actor::Remote;
 use crate::processes::worker::Worker;
@@ -124,8 +126,17 @@ impl Workers {
                 let task = TaskKey::from(KeyData::from_ffi(task));
                 let Some(lent) = worker.take(task, attempt) else { return };
                 let (answer, keeps) = answer(session, outcome, &refs, body, || lent.job.name());
-                batch.ended.push((task, attempt, lent.job.answered(attempt, answer, keeps)));
-                batch.answered_under(lent.lease, lent.class);
+                let (lease, class) = (lent.lease, lent.class);
+                let keeps_task = answer.as_ref().is_ok_and(|body| parcel::has_stored(body));
+                let making =
+                    keeps_task.then(|| session.keep_task((task, attempt, class), &*lent.job, body));
+                let take = || lent.job.answered(attempt, answer, keeps);
+                let ended = match making {
+                    None => take(),
+                    Some(making) => lineage::making(making, take),
+                };
+                batch.ended.push((task, attempt, ended));
+                batch.answered_under(lease, class);
             }
             ToDriver::Blocked { lease } => {
                 session.act(|hub| hub.blocked(KeyData::from_ffi(lease).into()));
@@ -211,7 +222,7 @@ impl Workers {
     /// Tells the machines what has ended, and sends what there is room for now.
     pub(super) fn conclude(self: &Arc<Self>, session: &Arc<Session>, batch: Batch) {
         let Batch { ended, leases, actors, over, waits, garbled: _ } = batch;
-        if !(ended.is_empty() && over.is_empty()) {
+        if !(ended.is_empty() && over.is_empty() && leases.is_empty()) {
             self.conclude_ended(session, ended, leases, actors, over);
         }
         if !waits.is_empty() {
@@ -281,6 +292,11 @@ impl Batch {
     pub(super) fn failed(task: TaskKey, attempt: Attempt, lease: LeaseKey, class: ClassId) -> Self {
         let (ended, leases) = (vec![(task, attempt, Ended::Failed)], vec![(lease, class, 1)]);
         Batch { ended, leases, ..Batch::default() }
+    }
+
+    /// A task of a lease is back with its owner.
+    pub(super) fn unsent(lease: LeaseKey, class: ClassId) -> Self {
+        Batch { leases: vec![(lease, class, 1)], ..Batch::default() }
     }
 }
 

@@ -92,7 +92,7 @@ impl Upstream {
         let code = code_of::<A, X, O>(method)?;
         let name = options.settings().and_then(|set| set.name.as_deref());
         let mut body = Vec::new();
-        let (packed, Packed { refs, guards }) =
+        let (packed, Packed { refs, guards, .. }) =
             parcel::packing(|| args.pack(name.unwrap_or(method.name), Form::References, &mut body));
         packed?;
         let returns = self.expect(cells);

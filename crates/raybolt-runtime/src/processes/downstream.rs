@@ -419,6 +419,7 @@ fn job(
         until,
         relay,
         judge,
+        again: None,
     };
     let (demand, member) = (Demand::from_units(demand), group.map(Membership::of_wire));
     Ok((job, Terms { function, demand, member, retries: max_retries }))

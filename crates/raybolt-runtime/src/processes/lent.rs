@@ -149,6 +149,10 @@ impl AnyObject for Alias {
         self.object.clone().into_any()
     }
 
+    fn stored(&self) -> Option<Arc<Encoded>> {
+        self.object.stored()
+    }
+
     fn inlet(self: Arc<Self>) -> Option<Arc<dyn Inlet>> {
         self.object.clone().inlet()
     }

@@ -18,6 +18,7 @@
 //! - `upstream`: how code in a worker calls others. `downstream`: what the driver does
 //!   for it. `raw`: what it keeps without knowing its type. `lent`: objects
 //!   that other processes know of.
+//! - `lineage`: values that are lost, and the tasks that make them again.
 //! - `start`: how a program finds out that it is a worker. `birth`: before
 //!   `main`. `keeper`, `spawn`: starts and ends.
 //! - `deaths`, `blackbox`: what a death means for tasks. `stops`, `monitor`: why workers are
@@ -46,6 +47,7 @@ pub(crate) mod keeper;
 pub(crate) mod layout;
 pub(crate) mod leader;
 pub(crate) mod lent;
+pub(crate) mod lineage;
 pub(crate) mod link;
 pub(crate) mod logs;
 pub(crate) mod made;

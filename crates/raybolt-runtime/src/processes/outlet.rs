@@ -120,7 +120,7 @@ impl Outlet {
         buffer.clear();
         let refused = |because: String| Error::new(Kind::Encode { task: name.into(), because });
         let (packed, needs) = parcel::packing(|| parcel::put(item, buffer));
-        let Packed { refs, guards } = needs;
+        let Packed { refs, guards, .. } = needs;
         packed.map_err(|error| refused(error.to_string()))?;
         session::with(|session| {
             if !self.has_room(session, index)? {

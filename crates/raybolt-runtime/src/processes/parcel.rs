@@ -21,12 +21,13 @@ use raybolt_wire::Value;
 use raybolt_wire::value::{self, DecodeError, EncodeError};
 use raybolt_wire::work::{self, ToWorker};
 
-use crate::error::TaskError;
-use crate::object::AnyObject;
+use crate::error::{Error, TaskError};
+use crate::object::{AnyObject, Object};
 use crate::panics;
 use crate::processes::layout::{self, Parts, Segment, Source};
 use crate::processes::link::FRAME_MAX;
 use crate::processes::plain;
+use crate::processes::raw::{Encoded, Raw};
 use crate::processes::shelf::{Guard, Shelf, ShelfError, Spot};
 
 /// What is longer than this goes by way of the store.
@@ -71,14 +72,23 @@ pub enum Unpackable {
     /// It would have to wait for the store, on a thread that may not.
     #[error("it would have to wait for the store")]
     WouldWait,
+    /// It lies nowhere any more.
+    #[error("{0}")]
+    Lost(Error),
 }
 
 impl From<ShelfError> for Unpackable {
     fn from(error: ShelfError) -> Self {
         match error {
             ShelfError::WouldWait => Unpackable::WouldWait,
-            ShelfError::Failed(because) => Unpackable::Store(because),
+            ShelfError::Failed(because) | ShelfError::Lost(because) => Unpackable::Store(because),
         }
+    }
+}
+
+impl From<Error> for Unpackable {
+    fn from(error: Error) -> Self {
+        Unpackable::Lost(error)
     }
 }
 
@@ -102,6 +112,10 @@ pub(crate) struct Packed {
     pub(crate) refs: Vec<Arc<dyn AnyObject>>,
     /// What keeps stored pieces where they are; to be dropped when the message was appended.
     pub(crate) guards: Vec<Guard>,
+    /// What is made again of it: it cannot be packed before that is there.
+    pub(crate) awaited: Vec<Arc<Object<Raw>>>,
+    /// For a task that is kept: the arguments that lie in the store, by the ids in their place.
+    pub(crate) stored: Vec<(u64, Arc<Encoded>)>,
 }
 
 impl Packed {
@@ -151,6 +165,16 @@ pub(crate) fn note<T: AnyObject + 'static>(object: impl FnOnce() -> Arc<T>) {
 /// A reference is passed on, within a value that nobody looks into.
 pub(crate) fn note_any(object: Arc<dyn AnyObject>) {
     with_packed(|packed| packed.refs.push(object));
+}
+
+/// A value has to be made again before it can be packed.
+pub(crate) fn note_awaited(object: Arc<Object<Raw>>) {
+    with_packed(|packed| packed.awaited.push(object));
+}
+
+/// The argument of this id lies in the store.
+pub(crate) fn note_stored(id: u64, value: Arc<Encoded>) {
+    with_packed(|packed| packed.stored.push((id, value)));
 }
 
 fn guard(guard: Guard) {
@@ -312,6 +336,16 @@ pub(crate) fn take_piece<'a>(bytes: &mut &'a [u8]) -> Result<Piece<'a>, Unreadab
     }
 }
 
+/// Whether any of the values in an answer lies in the store.
+pub(crate) fn has_stored(mut bytes: &[u8]) -> bool {
+    while let Ok(piece) = take_piece(&mut bytes) {
+        if matches!(piece, Piece::Stored(_)) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Reads on, piece by piece, to the end of `bytes`.
 pub(crate) fn pieces(mut bytes: &[u8]) -> Result<Vec<Piece<'_>>, Unreadable> {
     let mut pieces = Vec::new();
@@ -340,6 +374,17 @@ mod tests {
         pieces.iter().for_each(|piece| put_piece(*piece, &mut again));
         assert_eq!(again, bytes);
         assert_eq!(take::<u64>(&mut &bytes[..]).unwrap(), 7);
+    }
+
+    #[test]
+    fn an_answer_says_whether_something_of_it_lies_in_the_store() {
+        let spot = Spot::of_bytes(&[7; 32]).unwrap();
+        let mut bytes = Vec::new();
+        put(&7_u64, &mut bytes).unwrap();
+        assert!(!has_stored(&bytes) && !has_stored(&[]));
+        put_piece(Piece::Stored(spot), &mut bytes);
+        assert!(has_stored(&bytes));
+        assert!(!has_stored(&bytes[..bytes.len() - 1]), "it ends early");
     }
 
     #[test]

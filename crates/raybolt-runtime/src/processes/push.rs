@@ -8,11 +8,13 @@
 //!   that have to wait for room in the store are packed by a thread of the pool.
 //! - **PUSH-3 (a death is settled once).** A task that finds its worker dead goes back to its queue alone; its
 //!   lease is settled with the worker's death.
+//! - **PUSH-4 (no lease waits for a task).** A task whose argument is made again goes back to its owner: its lease
+//!   may be what the other task needs.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use raybolt_core::calls::owner::{ClassId, Retry, TaskKey};
+use raybolt_core::calls::owner::{Attempt, ClassId, Retry, TaskKey};
 use raybolt_core::calls::scheduler::LeaseKey;
 use raybolt_core::ids::ProcessId;
 use raybolt_wire::work::{self, NotAppended, Run, ToWorker};
@@ -21,11 +23,14 @@ use slotmap::Key;
 use crate::awaited::on_behalf_of;
 use crate::error::{Error, Kind};
 use crate::hub::Work;
+use crate::job::Job;
+use crate::object::Object;
 use crate::pool::Runnable;
 use crate::processes::answers::Batch;
 use crate::processes::link::FRAME_MAX;
 use crate::processes::node::Workers;
 use crate::processes::parcel::{self, Packed};
+use crate::processes::raw::Raw;
 use crate::processes::shelf;
 use crate::processes::worker::{Lent, Worker};
 use crate::session::{Place, Session};
@@ -60,12 +65,13 @@ impl Workers {
             };
             match touched[place].1.append(push, may_wait) {
                 Ok(()) => {}
-                Err((push, error)) if matches!(error.kind(), Kind::WouldWait) => {
+                Err((push, Unsent::Awaits(objects))) => self.wait_again(session, push, &objects),
+                Err((push, Unsent::Late)) => {
                     let push = Mutex::new(Some(push));
                     let (workers, session) = (self.clone(), session.clone());
                     session.clone().pool.schedule(Arc::new(LatePush { workers, session, push }));
                 }
-                Err((push, error)) => self.refuse(session, push, error),
+                Err((push, Unsent::Failed(error))) => self.refuse(session, push, error),
             }
         }
         for (worker, frames) in touched {
@@ -96,7 +102,7 @@ impl Workers {
 
     /// What frames need that are about to be appended goes to a worker.
     pub(crate) fn lend(&self, session: &Arc<Session>, worker: &Worker, needs: Packed) {
-        let Packed { refs, guards } = needs;
+        let Packed { refs, guards, .. } = needs;
         session.lend_objects(refs, worker.process);
         if let Place::Workers(node) = &session.place {
             node.shelf.pin_for(worker.process, &guards);
@@ -120,12 +126,32 @@ impl Workers {
         let Work { task, attempt, job } = work;
         match session.act(|hub| hub.owner.queue_again(task, attempt, job)) {
             Retry::Again | Retry::Stale(_) => {}
-            Retry::Exhausted(job) => {
-                let what = format!("the result of task `{}`", job.name());
-                job.fail(Some(Error::new(Kind::SessionEnded { what })));
-                session.act(|hub| hub.owner.finished(task, attempt, false));
-            }
+            Retry::Exhausted(job) => Self::end_unsent(session, task, attempt, job),
         }
+    }
+
+    /// Values that a task takes were lost, and are made again as these objects. Its lease may be what they need.
+    fn wait_again(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        push: Push,
+        objects: &[Arc<Object<Raw>>],
+    ) {
+        let Push { lease, class, work, .. } = push;
+        let Work { task, attempt, job } = work;
+        let keys: Vec<_> = objects.iter().map(|object| object.hold.key()).collect();
+        match session.act(|hub| hub.owner.wait_again(task, attempt, job, &keys)) {
+            Retry::Again | Retry::Stale(_) => {}
+            Retry::Exhausted(job) => Self::end_unsent(session, task, attempt, job),
+        }
+        self.conclude(session, Batch::unsent(lease, class));
+    }
+
+    /// The session ends before a task was sent.
+    fn end_unsent(session: &Arc<Session>, task: TaskKey, attempt: Attempt, job: Box<dyn Job>) {
+        let what = format!("the result of task `{}`", job.name());
+        job.fail(Some(Error::new(Kind::SessionEnded { what })));
+        session.act(|hub| hub.owner.finished(task, attempt, false));
     }
 
     /// A task cannot be sent.
@@ -159,6 +185,15 @@ impl Runnable for LatePush {
     }
 }
 
+/// Why a task is not sent now.
+enum Unsent {
+    /// It has to wait for the store.
+    Late,
+    /// It has to wait for these objects.
+    Awaits(Vec<Arc<Object<Raw>>>),
+    Failed(Error),
+}
+
 impl Frames {
     fn new() -> Self {
         Frames {
@@ -169,11 +204,11 @@ impl Frames {
         }
     }
 
-    fn append(&mut self, push: Push, may_wait: bool) -> Result<(), (Push, Error)> {
+    fn append(&mut self, push: Push, may_wait: bool) -> Result<(), (Push, Unsent)> {
         let job = &push.work.job;
         let code = match job.code() {
             Ok(code) => code,
-            Err(error) => return Err((push, error)),
+            Err(error) => return Err((push, Unsent::Failed(error))),
         };
         let (task, attempt, lease) = (push.work.task, push.work.attempt, push.lease);
         let deadline_us = job
@@ -189,19 +224,26 @@ impl Frames {
         });
         let bytes = &mut self.bytes;
         let pack = |out: &mut Vec<u8>| match may_wait {
-            true => on_behalf_of(task, || job.pack(out)),
+            true => on_behalf_of(task, || shelf::without_waiting_for_tasks(|| job.pack(out))),
             false => shelf::without_waiting(|| job.pack(out)),
         };
         let start = bytes.len();
         let (appended, needs) = parcel::packing(|| work::append(bytes, &message, FRAME_MAX, pack));
         match appended {
             Ok(()) => {}
-            Err(NotAppended::Body(error)) => return Err((push, error)),
+            Err(NotAppended::Body(error)) if matches!(error.kind(), Kind::WouldWait) => {
+                let unsent = match needs.awaited.is_empty() {
+                    true => Unsent::Late,
+                    false => Unsent::Awaits(needs.awaited),
+                };
+                return Err((push, unsent));
+            }
+            Err(NotAppended::Body(error)) => return Err((push, Unsent::Failed(error))),
             Err(NotAppended::TooLong(too_long)) => {
                 let task = push.work.job.name().into();
                 let because = too_long.to_string();
                 let error = Error::new(Kind::Encode { task, because });
-                return Err((push, error));
+                return Err((push, Unsent::Failed(error)));
             }
         }
         needs.announce(start, bytes);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use raybolt_core::calls::lineage::RecordKey;
 use raybolt_core::calls::owner::{Owner, Returns};
 use raybolt_wire::Value;
 use raybolt_wire::work::Code;
@@ -15,6 +16,7 @@ use crate::object::{AnyObject, Lazy, Object, Stored};
 use crate::processes::inlet::Inlet;
 use crate::processes::judges::Judge;
 use crate::processes::layout::Source;
+use crate::processes::lineage::{self, Draft, Read, Run, Unkept};
 use crate::processes::mapping::Mapping;
 use crate::processes::parcel::{self, Piece, Unpackable, Unreadable};
 use crate::processes::relay::Relay;
@@ -63,6 +65,8 @@ pub(crate) struct RawJob {
     pub(crate) relay: Option<Arc<Relay>>,
     /// Who says which failures are worth another attempt.
     pub(crate) judge: Option<Judge>,
+    /// If it makes lost values again: to be dropped with it.
+    pub(crate) again: Option<Run>,
 }
 
 impl Payload {
@@ -117,15 +121,25 @@ impl Encoded {
 
     /// The value; nothing if it has to be asked for again.
     pub(crate) fn decode<T: Value>(&self) -> Option<Result<T>> {
+        self.decode_until(None)
+    }
+
+    /// The same; what was lost and is made again has to be there before a deadline, so long after the call.
+    pub(crate) fn decode_until<T: Value>(
+        &self,
+        deadline: Option<(Instant, Duration)>,
+    ) -> Option<Result<T>> {
         let decoded = match &self.payload {
             Payload::Inline(own) => parcel::open_value(own, &Source::None),
             Payload::LaidOut(all) => parcel::open_layout(&Source::Copied(all.clone())),
             Payload::Mapped(mapping) => {
                 mapping.read(|mapped| parcel::open_layout(&Source::Mapped(mapped.clone())))?
             }
-            Payload::Parked(parked) => match parked.source() {
-                Ok(source) => parcel::open_layout(&source),
-                Err(error) => Err(Unreadable::Store(error.to_string())),
+            Payload::Parked(parked) => match lineage::read(parked, deadline) {
+                Ok(Ok(Read::Source(source))) => parcel::open_layout(&source),
+                Ok(Ok(Read::Instead(value))) => return value.decode_until(deadline),
+                Err(error) => return Some(Err(error)),
+                Ok(Err(error)) => Err(Unreadable::Store(error.to_string())),
             },
         };
         Some(decoded.map_err(|error| {
@@ -135,16 +149,16 @@ impl Encoded {
 
     /// Appends it for another process.
     pub(crate) fn put(&self, out: &mut Vec<u8>) -> std::result::Result<(), Unpackable> {
+        if let Payload::Parked(parked) = &self.payload {
+            return lineage::put(parked, &self.keeps, out);
+        }
         for keep in &self.keeps {
             parcel::note_any(keep.clone());
         }
         match &self.payload {
             Payload::Inline(own) => parcel::put_piece(Piece::Inline(own), out),
             Payload::LaidOut(all) => parcel::put_piece(Piece::LaidOut(all), out),
-            Payload::Parked(parked) => {
-                let (spot, guard) = parked.spot()?;
-                parcel::put_stored(spot, guard, out);
-            }
+            Payload::Parked(_) => unreachable!("seen to before"),
             Payload::Mapped(mapping) => {
                 let written = mapping.read(|mapped| {
                     let fill = &mut |into: &mut [u8]| raybolt_store::copy(into, mapped);
@@ -157,6 +171,19 @@ impl Encoded {
             }
         }
         Ok(())
+    }
+
+    /// Where it lies in the store that this process has.
+    pub(crate) fn place(&self) -> Option<&Arc<Parked>> {
+        match &self.payload {
+            Payload::Parked(parked) => Some(parked),
+            Payload::Inline(_) | Payload::LaidOut(_) | Payload::Mapped(_) => None,
+        }
+    }
+
+    /// The error that is there in place of it, if it is lost for good.
+    pub(crate) fn lost(&self) -> Option<Error> {
+        self.place().and_then(|parked| parked.whereabouts().err())
     }
 
     /// It is the value of this object: whoever watches is told where that lies.
@@ -215,6 +242,7 @@ impl Stored for Raw {
 pub(crate) fn unpackable(task: &str, error: &Unpackable) -> Error {
     match error {
         Unpackable::WouldWait => Error::new(Kind::WouldWait),
+        Unpackable::Lost(error) => error.clone(),
         other => Error::new(Kind::Encode { task: task.into(), because: other.to_string() }),
     }
 }
@@ -354,6 +382,36 @@ impl Job for RawJob {
 
     fn own_name(&self) -> Option<&str> {
         self.own_name.as_deref()
+    }
+
+    fn again(&self) -> Option<RecordKey> {
+        self.again.as_ref().map(|run| run.record)
+    }
+
+    fn draft(&self) -> std::result::Result<Draft, Unkept> {
+        if !self.stored.is_empty() || self.args.len() > lineage::ARGS_BYTES_MAX {
+            return Err(Unkept::LongArguments);
+        }
+        if !self.keeps.is_empty() {
+            return Err(Unkept::References);
+        }
+        let unreadable =
+            |because: String| Error::new(Kind::Decode { task: self.name.clone(), because });
+        let pack = |out: &mut Vec<u8>| {
+            let pieces = parcel::pieces(&self.args);
+            for piece in pieces.map_err(|error| unreadable(error.to_string()))? {
+                match piece {
+                    Piece::Reference(id) => {
+                        let need = self.needs.iter().find(|(need, _)| *need == id);
+                        let need = need.ok_or_else(|| unreadable(format!("no object {id:x}")))?;
+                        lineage::keep_arg(id, &*need.1, out)?;
+                    }
+                    own => parcel::put_piece(own, out),
+                }
+            }
+            Ok(())
+        };
+        lineage::draft((&self.name, self.own_name()), self.code, pack)
     }
 
     fn answered(

@@ -127,7 +127,7 @@ impl Reply {
         let mut body = Vec::new();
         let (Back::Task { task, .. } | Back::Call { task, .. }) = to;
         let pack = || on_behalf_of(KeyData::from_ffi(task).into(), || pack(&mut body));
-        let (packed, Packed { refs, guards }) = parcel::packing(pack);
+        let (packed, Packed { refs, guards, .. }) = parcel::packing(pack);
         serving.link.append(|out| {
             let error = match packed {
                 Err(error) => error,

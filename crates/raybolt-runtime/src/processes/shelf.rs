@@ -22,14 +22,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use raybolt_core::ids::ProcessId;
-use raybolt_store::{ArenaView, Key, Mapped, ObjectReport as Stored, Region, Slab, Store, Ticket};
+use raybolt_store::{
+    ArenaView, Key, Mapped, ObjectReport as Stored, PinError, Region, Slab, Store, Ticket,
+};
 use raybolt_wire::Value;
 use raybolt_wire::work::{self, SlabGranted, ToDriver};
 
 use crate::awaited::{Listed, What};
 use crate::error::{Error, Kind, Result};
+use crate::ids::Id;
 use crate::object::ObjectRef;
 use crate::processes::layout::{Originals, Source};
+use crate::processes::lineage::{self, Instead, Origin};
 use crate::processes::mapping::Allowance;
 use crate::processes::parcel::{self, Packed};
 use crate::processes::raw::{Encoded, unpackable};
@@ -91,6 +95,10 @@ pub(crate) struct Parked {
     originals: OnceLock<Originals>,
     /// Where it says whose value it is, once it is an object's.
     names: Arc<Names>,
+    /// The task that returned it, if one did.
+    pub(crate) origin: Option<Origin>,
+    /// What there is instead, once it is lost.
+    instead: Mutex<Option<Instead>>,
 }
 
 /// Keeps a value where it is until the message that names it was appended.
@@ -143,23 +151,54 @@ pub(crate) enum ShelfError {
     /// It would take a wait, which this thread may not do.
     #[error("it would have to wait for the store")]
     WouldWait,
+    /// It cannot be read any more.
+    #[error("{0}")]
+    Lost(String),
     #[error("{0}")]
     Failed(String),
 }
 
+/// What a thread may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// Also for a task that makes a lost value again.
+    Anything,
+    /// For room, and for the disk.
+    Store,
+    Nothing,
+}
+
 thread_local! {
-    static MAY_WAIT: Cell<bool> = const { Cell::new(true) };
+    static WAITS: Cell<Waits> = const { Cell::new(Waits::Anything) };
+}
+
+/// Whether this thread may wait for a task.
+pub(crate) fn may_wait_for_tasks() -> bool {
+    WAITS.get() == Waits::Anything
+}
+
+fn may_wait() -> bool {
+    WAITS.get() != Waits::Nothing
 }
 
 /// Runs `run`, which does not wait for the store: what would fails (SHELF-2).
 pub(crate) fn without_waiting<R>(run: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
+    waiting_only_for(Waits::Nothing, run)
+}
+
+/// Runs `run`, which may wait for the store but not for a task: it has a lease that the task may need.
+pub(crate) fn without_waiting_for_tasks<R>(run: impl FnOnce() -> R) -> R {
+    waiting_only_for(Waits::Store, run)
+}
+
+fn waiting_only_for<R>(waits: Waits, run: impl FnOnce() -> R) -> R {
+    struct Restore(Waits);
     impl Drop for Restore {
         fn drop(&mut self) {
-            MAY_WAIT.set(self.0); // Also when the user's code panics.
+            WAITS.set(self.0); // Also when the user's code panics.
         }
     }
-    let _restore = Restore(MAY_WAIT.replace(false));
+    let _restore = Restore(WAITS.replace(waits));
     run()
 }
 
@@ -183,6 +222,11 @@ impl Spot {
         };
         let region = Region { offset: word(16), bytes: word(24) };
         Some(Spot { key: Key(word(0)), slab: Ticket(word(8)), region })
+    }
+
+    /// What the store knows the value by.
+    pub(crate) fn key(&self) -> Key {
+        self.key
     }
 
     /// The worker that chose the key; see [`upstream`](super::upstream).
@@ -274,30 +318,25 @@ impl NodeShelf {
         fill: &mut dyn FnMut(&mut [u8]),
     ) -> Result<Arc<Parked>, ShelfError> {
         let key = Key(self.next.fetch_add(1, Ordering::Relaxed));
-        let patience = if MAY_WAIT.get() { self.patience } else { Duration::ZERO };
+        let patience = if may_wait() { self.patience } else { Duration::ZERO };
         let needed = bytes as u64;
         let waits = || Listed::store(What::Room { needed });
         let created = self.store.create_by(key, needed, Instant::now() + patience, waits);
-        let failed = |error: String| match MAY_WAIT.get() {
+        let failed = |error: String| match may_wait() {
             false if bytes as u64 <= self.store.capacity_bytes() => ShelfError::WouldWait,
             _ => ShelfError::Failed(error),
         };
         let mut writer = created.map_err(|error| failed(error.to_string()))?;
         fill(&mut writer);
         writer.seal().map_err(|error| ShelfError::Failed(error.to_string()))?;
-        Ok(Arc::new(Parked {
-            store: self.store.clone(),
-            key,
-            bytes: bytes as u64,
-            originals: OnceLock::new(),
-            names: self.names.clone(),
-        }))
+        Ok(Arc::new(self.parked(key, needed, None)))
     }
 
     /// Stores a value of this process.
     pub(crate) fn put<T: Value>(&self, session: &Arc<Session>, value: &T) -> Result<ObjectRef<T>> {
         let mut piece = Vec::new();
-        let (packed, Packed { refs, guards }) = parcel::packing(|| parcel::put(value, &mut piece));
+        let (packed, Packed { refs, guards, .. }) =
+            parcel::packing(|| parcel::put(value, &mut piece));
         packed.map_err(|error| unpackable("put", &error))?;
         let encoded = match guards.into_iter().next() {
             Some(Guard::Pin { parked, .. }) => Encoded::parked(parked, refs),
@@ -317,13 +356,21 @@ impl NodeShelf {
         let Spot { key, slab, region } = spot;
         let sealed = self.store.sealed_in_slab(spot.writer(), slab, key, region);
         sealed.map_err(|error| error.to_string())?;
-        Ok(Arc::new(Parked {
+        let parked = Arc::new(self.parked(key, region.bytes, lineage::origin_of(key)));
+        lineage::arrived(&parked);
+        Ok(parked)
+    }
+
+    fn parked(&self, key: Key, bytes: u64, origin: Option<Origin>) -> Parked {
+        Parked {
             store: self.store.clone(),
             key,
-            bytes: region.bytes,
+            bytes,
             originals: OnceLock::new(),
             names: self.names.clone(),
-        }))
+            origin,
+            instead: Mutex::default(),
+        }
     }
 
     /// What `guards` keep goes to a worker.
@@ -360,7 +407,7 @@ impl NodeShelf {
         if fits() {
             return Ok(());
         }
-        if !MAY_WAIT.get() {
+        if !may_wait() {
             return Err(ShelfError::WouldWait);
         }
         let _waits = Listed::store(What::Lending { bytes });
@@ -415,7 +462,32 @@ impl Parked {
     pub(crate) fn read(&self) -> Result<Mapped, ShelfError> {
         let waits = || Listed::store(What::Disk { bytes: self.bytes });
         let pinned = self.store.pin_noting(self.key, waits);
-        pinned.map_err(|error| ShelfError::Failed(error.to_string()))
+        pinned.map_err(|error| match error {
+            PinError::Unreadable { place, reason, .. } => {
+                ShelfError::Lost(format!("it lies in {place} and cannot be read: {reason}"))
+            }
+            other => ShelfError::Failed(other.to_string()),
+        })
+    }
+
+    /// The object whose value it is, for messages.
+    pub(crate) fn object_name(&self) -> String {
+        let object = self.names.lock().get(&self.key).copied();
+        object.map_or_else(|| "a value".into(), |object| Id::object(object).to_string())
+    }
+
+    /// What there is instead of it, once it is lost.
+    pub(crate) fn instead(&self) -> Option<Instead> {
+        self.instead_place().clone()
+    }
+
+    /// It is lost, and there is this instead.
+    pub(crate) fn set_instead(&self, instead: Instead) {
+        self.instead_place().get_or_insert(instead);
+    }
+
+    fn instead_place(&self) -> MutexGuard<'_, Option<Instead>> {
+        self.instead.lock().expect("no thread panics with this lock")
     }
 
     /// Where it lies, as long as the guard keeps it there.
@@ -425,7 +497,7 @@ impl Parked {
             Place::Here | Place::Driver(_) => Ok(()),
         })
         .map_err(|error| ShelfError::Failed(error.to_string()))??;
-        if !MAY_WAIT.get() && !self.is_here() {
+        if !may_wait() && !self.is_here() {
             return Err(ShelfError::WouldWait);
         }
         let mapped = self.read()?;
@@ -453,6 +525,9 @@ impl Drop for Parked {
     fn drop(&mut self) {
         self.names.lock().remove(&self.key);
         self.store.release(self.key);
+        if let Some(origin) = &self.origin {
+            lineage::gone(origin);
+        }
     }
 }
 
@@ -499,7 +574,7 @@ impl Upstream {
     }
 
     fn ask_for_slab(&self, bytes: u64) -> Result<Arc<LentSlab>, ShelfError> {
-        if !MAY_WAIT.get() {
+        if !may_wait() {
             return Err(ShelfError::WouldWait);
         }
         let SlabGranted { slab: ticket, offset, bytes } =

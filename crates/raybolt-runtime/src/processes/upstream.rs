@@ -153,7 +153,7 @@ impl Upstream {
         let code = code_of::<A, O>(function, run)?;
         let name = set.and_then(|set| set.name.as_deref());
         let mut body = Vec::new();
-        let (packed, Packed { refs, guards }) = parcel::packing(|| {
+        let (packed, Packed { refs, guards, .. }) = parcel::packing(|| {
             args.pack(name.unwrap_or(function.name()), Form::References, &mut body)
         });
         packed?;
@@ -292,7 +292,7 @@ impl Upstream {
     pub(crate) fn put<T: Value>(&self, session: &Session, value: T) -> Result<ObjectRef<T>> {
         let mut body = Vec::new();
         let (packed, needs) = parcel::packing(|| parcel::put(&value, &mut body));
-        let Packed { refs, guards } = needs;
+        let Packed { refs, guards, .. } = needs;
         packed.map_err(|error| {
             Error::new(Kind::Encode { task: "put".into(), because: error.to_string() })
         })?;

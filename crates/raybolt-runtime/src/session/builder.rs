@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use raybolt_core::calls::kinds::{self, Devices};
+use raybolt_core::calls::lineage::Lineage;
 use raybolt_core::calls::scheduler::{CPU, Demand, GPU, MEMORY, UNIT};
 
 use super::{CHANGE, CURRENT, Place, SHUTDOWN_TIME, Session, SessionGuard, THREADS_MAX};
@@ -37,6 +38,7 @@ pub struct Builder {
     object_store_memory: Option<usize>,
     processes: Option<usize>,
     spill_dir: Option<PathBuf>,
+    lineage_memory: Option<usize>,
     store_time: Option<Duration>,
     worker_start_time: Option<Duration>,
     watchable: Option<bool>,
@@ -97,6 +99,13 @@ impl Builder {
     /// default, or what the variable `RAYBOLT_SPILL_DIR` says.
     pub fn spill_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.spill_dir = Some(path.into());
+        self
+    }
+
+    /// How many bytes are kept of tasks that have ended, to make their values again if the store of worker
+    /// processes loses them; 64 MiB by default. Beyond that the oldest are forgotten.
+    pub fn lineage_memory(mut self, bytes: usize) -> Self {
+        self.lineage_memory = Some(bytes);
         self
     }
 
@@ -220,6 +229,9 @@ impl Builder {
         };
         timeline::start(keeps_timeline);
         let session = Session::new(&total, self.object_store_memory, width, place);
+        if let Some(bytes) = self.lineage_memory {
+            session.lock().lineage = Lineage::new(bytes as u64);
+        }
         CURRENT.store(Some(session.clone()));
         if let Some(count) = processes {
             let settings = Settings {

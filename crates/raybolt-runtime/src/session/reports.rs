@@ -21,6 +21,10 @@ pub struct MemoryReport {
     /// How many values were copied into the store since the session began: each `put`, and each
     /// argument passed by value.
     pub copies: u64,
+    /// Tasks that have ended, and are kept to make their values again if those are lost.
+    pub kept_tasks: usize,
+    /// Bytes that they take, about.
+    pub kept_bytes: usize,
     /// Actors alive.
     pub actors: usize,
     /// Threads of the pool, and how many of them wait in user code.
@@ -78,11 +82,14 @@ impl Errand for HowMuchMemory {
             let threads = session.pool.threads();
             let hub = session.lock();
             let counts = hub.owner.counts();
+            let kept = hub.lineage.counts();
             MemoryReport {
                 tasks: counts.tasks,
                 objects: counts.objects,
                 bytes: hub.bytes.max(0) as usize,
                 copies: hub.copies,
+                kept_tasks: kept.records,
+                kept_bytes: kept.bytes as usize,
                 actors: hub.actors.len(),
                 threads,
                 store: session.store_report(),
