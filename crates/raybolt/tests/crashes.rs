@@ -22,6 +22,8 @@ use cases::Harness;
 const PART: &str = "CRASHES_PART";
 /// How long a worker may take to start, in milliseconds.
 const START_MILLIS: &str = "CRASHES_START_MILLIS";
+/// Names a file that the first worker makes.
+const MARKER: &str = "CRASHES_MARKER";
 /// No case takes so long; one that hangs fails.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -245,6 +247,7 @@ const CASES: &[Case] = &[
     ("a driver that is interrupted at a terminal", an_interrupted_driver),
     ("a worker that never starts", never_starts),
     ("a worker that ends before it starts", ends_at_once),
+    ("a worker that is late beside one that serves", late_beside_another),
 ];
 
 fn main() -> ExitCode {
@@ -659,6 +662,14 @@ fn player(part: &str) -> Command {
     player
 }
 
+fn late_beside_another() {
+    let marker = std::env::temp_dir().join(format!("raybolt-late-{}", std::process::id()));
+    let output = player("late").env(MARKER, &marker).output().unwrap();
+    let _ = std::fs::remove_file(marker);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("2 serve"), "{output:?}");
+}
+
 fn child(part: &str) -> Output {
     let output = player(part).output().unwrap();
     assert!(output.status.success(), "{}: {output:?}", output.status);
@@ -737,6 +748,22 @@ fn play(part: &str) -> ExitCode {
             print!("{pid}");
             println!("{}", own_directory().display());
             let _ = get(twice::remote(1));
+        }
+        "late" => {
+            let marker = std::env::var(MARKER).unwrap();
+            if is_worker && File::create_new(marker).is_ok() {
+                loop {
+                    std::thread::park(); // The first of them.
+                }
+            }
+            let builder = Builder::new().processes(2).log_to_driver(false);
+            let _session = builder.worker_start_timeout(Duration::from_secs(1)).start().unwrap();
+            let until = Instant::now() + LONG;
+            while raybolt::inspect::status().unwrap().worker_processes < 2 {
+                assert!(Instant::now() < until, "nobody came in place of the first");
+                std::thread::yield_now();
+            }
+            println!("{} serve", raybolt::inspect::status().unwrap().worker_processes);
         }
         "ends-at-once" => {
             if is_worker {

@@ -14,7 +14,8 @@
 //!    workers, once, what became of it ([`Death`]). Another is started in its place.
 //! 4. After a failed start the next one waits, longer each time. When [`FAILURES_MAX`] failed in a row,
 //!    or one took longer than it may, and nobody serves, then whatever waits for a worker fails with the
-//!    reason; starts go on, at the slowest pace, and only as long as somebody asks for a worker.
+//!    reason; starts go on, at the slowest pace, and only as long as somebody asks for a worker. While others
+//!    serve they go on in any case: a worker may have been late for lack of a processor.
 //! 5. Workers for tasks with GPUs are started when they are asked for ([`Order::Start`]), with an environment of
 //!    their own, and ended when their GPUs are to be another's ([`Order::Retire`]).
 //! 6. At the end of the session members are asked to end, and killed if they do not.
@@ -303,7 +304,12 @@ impl Keeping {
     }
 
     fn may_start(&self) -> bool {
-        self.ends_at.is_none() && (self.is_wanted || self.failures < FAILURES_MAX)
+        let goes_on = self.is_wanted || self.failures < FAILURES_MAX || self.somebody_serves();
+        self.ends_at.is_none() && goes_on
+    }
+
+    fn somebody_serves(&self) -> bool {
+        self.members.values().any(|member| member.is_serving)
     }
 
     fn start_missing(&mut self) {
@@ -487,6 +493,8 @@ impl Keeping {
         let how = member.unlinked.as_ref().and_then(Unlinked::words);
         let how = how.unwrap_or_else(|| words(status));
         let lived = member.since.elapsed();
+        // Also after starts that failed beside it: the next one decides what becomes of whatever waits.
+        self.is_wanted |= member.is_serving;
         let was_given = match self.session.upgrade() {
             Some(session) if member.is_serving => {
                 // What it takes for answered was not, if nobody can read its answers.
@@ -526,8 +534,7 @@ impl Keeping {
         let pause = BACK_OFF.saturating_mul(1 << self.failures.min(10));
         self.start_at = Instant::now() + pause.min(BACK_OFF_MAX);
         tracing::warn!(target: "raybolt", "{because}");
-        let somebody_serves = self.members.values().any(|member| member.is_serving);
-        if self.failures < FAILURES_MAX || somebody_serves {
+        if self.failures < FAILURES_MAX || self.somebody_serves() {
             return;
         }
         self.is_wanted = false;
