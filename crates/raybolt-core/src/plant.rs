@@ -63,10 +63,32 @@ pub enum Plant {
     CountFirstLoan,
     /// A worker asks for a value only once, though it has let it go.
     WantOnce,
+    /// A worker believes that all it names ahead will come.
+    TrustAhead,
+    /// A stream's next attempt begins one item too late.
+    SkipItem,
+    /// A stream takes an item that an earlier attempt has made.
+    TakeTwice,
+    /// A stream does not count the items that nobody has taken when it grants room.
+    ForgetLying,
+    /// A stream does not note who waits for room.
+    LoseStall,
+    /// A passage does not tell a generator what room its reader has.
+    KeepRoom,
+    /// An item passes one that waits for the store.
+    PassTheLate,
+    /// The end of a stream passes items that wait for the store.
+    EndEarly,
+    /// A generator sends one item more than there is room for.
+    SendAhead,
+    /// A generator that waits for room does not hear that nobody wants more.
+    DeafToStop,
     /// The fleet pushes tasks behind others that a lease on its way was granted for.
     HoardTasks,
     /// The fleet gives a lease to a worker of any kind.
     AnyKind,
+    /// The fleet keeps a lease waiting for a worker though its task is gone.
+    WaitInVain,
     /// The lineage starts a task again that is on its way already.
     MakeTwice,
     /// The lineage does not count how often a task has made its values again.
@@ -118,8 +140,19 @@ impl Plant {
         Plant::CountReads,
         Plant::CountFirstLoan,
         Plant::WantOnce,
+        Plant::TrustAhead,
+        Plant::SkipItem,
+        Plant::TakeTwice,
+        Plant::ForgetLying,
+        Plant::LoseStall,
+        Plant::KeepRoom,
+        Plant::PassTheLate,
+        Plant::EndEarly,
+        Plant::SendAhead,
+        Plant::DeafToStop,
         Plant::HoardTasks,
         Plant::AnyKind,
+        Plant::WaitInVain,
         Plant::MakeTwice,
         Plant::MakeForEver,
         Plant::KeepLineage,
@@ -161,8 +194,19 @@ impl Plant {
             Plant::CountReads => "count-reads",
             Plant::CountFirstLoan => "count-first-loan",
             Plant::WantOnce => "want-once",
+            Plant::TrustAhead => "trust-ahead",
+            Plant::SkipItem => "skip-item",
+            Plant::TakeTwice => "take-twice",
+            Plant::ForgetLying => "forget-lying",
+            Plant::LoseStall => "lose-stall",
+            Plant::KeepRoom => "keep-room",
+            Plant::PassTheLate => "pass-the-late",
+            Plant::EndEarly => "end-early",
+            Plant::SendAhead => "send-ahead",
+            Plant::DeafToStop => "deaf-to-stop",
             Plant::HoardTasks => "hoard-tasks",
             Plant::AnyKind => "any-kind",
+            Plant::WaitInVain => "wait-in-vain",
             Plant::MakeTwice => "make-twice",
             Plant::MakeForEver => "make-for-ever",
             Plant::KeepLineage => "keep-lineage",
@@ -211,8 +255,19 @@ impl Plant {
             Plant::CountReads => "a body that is read twice gives back twice what was lent",
             Plant::CountFirstLoan => "what was lent twice is given back once",
             Plant::WantOnce => "a value that was let go is never asked for again",
+            Plant::TrustAhead => "what was named ahead is not asked for when it does not come",
+            Plant::SkipItem => "an attempt of a generator begins behind an item that nobody has",
+            Plant::TakeTwice => "an item of a stream is taken twice",
+            Plant::ForgetLying => "a stream grants more room than it has",
+            Plant::LoseStall => "a generator that waits for room is never told of it",
+            Plant::KeepRoom => "room in a stream that a worker reads is not passed on",
+            Plant::PassTheLate => "an item of a stream passes one that waits for the store",
+            Plant::EndEarly => "the end of a stream passes an item that waits for the store",
+            Plant::SendAhead => "a generator sends one item more than there is room for",
+            Plant::DeafToStop => "a generator waits for room though nobody wants its items",
             Plant::HoardTasks => "a task is queued behind another while a CPU is on its way for it",
             Plant::AnyKind => "what holds a GPU runs in a process that does not see it",
+            Plant::WaitInVain => "a lease waits for a worker though its task is gone",
             Plant::MakeTwice => "a task that makes a lost value again is started a second time",
             Plant::MakeForEver => "a task makes lost values again more often than it may",
             Plant::KeepLineage => "the way to make a value again is kept when nobody needs it",

@@ -139,6 +139,7 @@ impl Hub {
                 }
             }
         }
+        self.return_those_in_vain();
         while let Some(effect) = self.scheduler.poll_effect() {
             match effect {
                 scheduler::Effect::Grant(lease, class) => todo.extend(self.granted(lease, class)),
@@ -147,6 +148,16 @@ impl Hub {
             }
         }
         todo
+    }
+
+    /// FLEET-4: leases that wait for a worker, and whose tasks were cancelled or taken by others.
+    fn return_those_in_vain(&mut self) {
+        while let Some((lease, class)) = {
+            let Hub { owner, scheduler, fleet, .. } = &mut *self;
+            fleet.in_vain(|class| scheduler.starting(class).saturating_sub(owner.queued(class)))
+        } {
+            self.give_back(lease, class);
+        }
     }
 
     fn granted(&mut self, lease: LeaseKey, class: ClassId) -> Option<Todo> {

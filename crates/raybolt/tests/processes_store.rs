@@ -36,6 +36,7 @@ const CASES: &[Case<Result<()>>] = &[
     ("what a worker has is not sent to it again", had_already),
     ("what nobody reads is pinned for nobody", unread),
     ("a task that goes on does not keep what it has dropped", dropped_in_mid_task),
+    ("a worker reads a stream of more than the store", long_stream),
     ("a worker gets many at once: small ones, large ones, errors", many_at_once),
     ("a task reads more than may be lent at a time, one after the other", more_than_is_lent),
     ("what comes unasked and is not read stands in nobody's way", unasked),
@@ -96,6 +97,32 @@ fn make(seed: u64, bytes: usize) -> Array<u64> {
 #[remote]
 fn check(numbers: &Array<u64>) -> u64 {
     checksum(numbers)
+}
+
+#[remote]
+fn makes(count: u64, bytes: usize) -> impl Iterator<Item = Array<u64>> {
+    (0..count).map(move |seed| pattern(seed, bytes))
+}
+
+/// The checksums of a stream's items, each of which is let go before the next is taken.
+#[remote]
+fn reads(count: u64, bytes: usize) -> Result<u64> {
+    let mut sum = 0;
+    for (seed, item) in (0..).zip(makes::remote(count, bytes)) {
+        sum ^= checksum(&get(item?)?).rotate_left(seed);
+        assert_eq!(get(check::remote(pattern(1, 8)))?, checksum(&pattern(1, 8)));
+    }
+    Ok(sum)
+}
+
+/// The items are lent to the reader until half of the store is; those that are made meanwhile wait, and nobody
+/// else does.
+fn long_stream() -> Result<()> {
+    let bytes = store_bytes() / 16;
+    let sums = (0..32).map(|seed| checksum(&pattern(seed, bytes)).rotate_left(seed as u32));
+    assert_eq!(get(reads::remote(32, bytes))?, sums.fold(0, |sum, item| sum ^ item));
+    empty_in_the_end();
+    Ok(())
 }
 
 /// Half of the objects are put here, half are made by workers; each is read by a worker and here.

@@ -21,6 +21,8 @@
 //! # Invariants
 //! - **UP-3 (given back once).** What the driver lent is given back as often, when the last holder of an object
 //!   goes; how often bodies are read does not matter.
+//! - **UP-4 (named ahead).** What is [named ahead](Borrows::named_ahead) comes if the driver has it at hand, and need not
+//!   come: it is asked for all the same when somebody waits for it.
 //! - **UP-2 (asked once).** A value is asked for once for all that want it until it comes, and anew by who wants
 //!   it later, when nobody here has it any more.
 
@@ -124,9 +126,17 @@ impl<D: Default> Borrows<D> {
         known.is_some_and(|known| !std::mem::replace(&mut known.is_wanted, true))
     }
 
-    /// Whether it would be asked for now, if somebody waited for it.
-    pub fn would_be_asked_for(&self, object: u64) -> bool {
-        self.known.get(&object).is_some_and(|known| !known.is_wanted)
+    /// Somebody here will wait for these objects one after the other, and now for the first: the others, as far as
+    /// they would be asked for, to be named to the driver. It sends what it has; the rest is asked for in turn.
+    pub fn named_ahead(&mut self, objects: impl Iterator<Item = u64>) -> Vec<u64> {
+        let mut named: Vec<u64> = Vec::new();
+        for object in objects.skip(1) {
+            let known = self.known.get_mut(&object).filter(|known| !known.is_wanted);
+            let Some(known) = known else { continue };
+            known.is_wanted = self.plants.has(Plant::TrustAhead);
+            named.push(object);
+        }
+        named
     }
 
     /// The value has come, or that there is none; nothing if nobody holds the object any more.
@@ -217,5 +227,19 @@ mod tests {
         assert!(borrows.wanted(X));
         assert_eq!(released(borrows.let_go(X)), 1);
         assert_eq!(borrows.arrived(X), None);
+    }
+
+    /// UP-4.
+    #[test]
+    fn what_is_named_ahead_is_asked_for_if_it_has_not_come() {
+        let mut borrows = Borrows::<()>::default();
+        let objects = [X, X + 1, X + 2, X + 3];
+        for object in &objects[..3] {
+            borrows.named(*object);
+        }
+        assert!(borrows.wanted(X + 1));
+        let named = borrows.named_ahead(objects.into_iter());
+        assert_eq!(named, [X + 2], "the first is asked for, one was, and one is not held");
+        assert!(borrows.wanted(X + 2));
     }
 }

@@ -12,8 +12,10 @@
 //!    [`Fleet::ready`] gives it away.
 //! 2. While [`Fleet::takes_one`] the shell pushes tasks of the lease's class ([`Fleet::pushed`]).
 //! 3. [`Fleet::answered`] makes room, and learns how long tasks of the class take: the depth follows.
-//! 4. A lease without tasks is [`Fleet::returned`]. When a worker dies, [`Fleet::lost`] names its leases; who sees it
-//!    coming says so before ([`Fleet::dying`]), for whatever goes there would come back at once, and go there again.
+//! 4. A lease without tasks is [`Fleet::returned`]; those that wait for a worker are named by [`Fleet::in_vain`] when the
+//!    tasks that they were granted for were cancelled or run elsewhere. When a worker dies, [`Fleet::lost`] names its
+//!    leases; who sees it coming says so before ([`Fleet::dying`]), for whatever goes there would come back at once, and
+//!    go there again.
 //! 5. A worker is of a [kind](super::kinds), and leases go to workers of their own kind alone. When one waits
 //!    for a kind that nobody is of, the shell starts a worker of that kind; those with whom it would
 //!    share GPUs have nothing to do then, and [are over](Fleet::superseded).
@@ -25,6 +27,8 @@
 //!   take about [`AHEAD_US`] if the past is a guide.
 //! - **FLEET-3 (shared out).** What is queued for leases that are on their way is left to them: a task is
 //!   pushed behind another only if there are more.
+//! - **FLEET-4 (none in vain).** A lease does not wait for a worker when no task is left for it: what it holds is
+//!   given to others at once, and not when that worker has come and finds nothing.
 //! - **FLEET-2 (whole).** A lease is given to one worker or waits; when it was returned or its worker is
 //!   lost, nothing of it is left.
 
@@ -262,6 +266,17 @@ impl Fleet {
             .into_iter()
             .map(|waiting| (waiting.lease, waiting.class))
             .collect()
+    }
+
+    /// A lease that waits for a worker though more leases of its class are on their way than it has tasks
+    /// left, as `surplus` says of a class: it waits no more, and is to be given back.
+    pub fn in_vain(&mut self, surplus: impl Fn(ClassId) -> usize) -> Option<(LeaseKey, ClassId)> {
+        if self.plants.has(Plant::WaitInVain) {
+            return None;
+        }
+        // The last to come goes first: it would wait longest.
+        let place = self.waiting.iter().rposition(|waiting| surplus(waiting.class) > 0)?;
+        self.waiting.remove(place).map(|waiting| (waiting.lease, waiting.class))
     }
 
     /// Whether one more task may be pushed under a lease.
@@ -565,6 +580,20 @@ mod tests {
         assert_eq!(fleet.granted(leases[1], CLASS, false), None);
         fleet.returned(leases[1]);
         assert_eq!(fleet.ready(SECOND), []);
+    }
+
+    /// FLEET-4.
+    #[test]
+    fn a_lease_whose_task_is_gone_does_not_wait_for_a_worker() {
+        let mut fleet = Fleet::new();
+        let leases = leases(2);
+        fleet.granted(leases[0], CLASS, false);
+        fleet.granted(leases[1], CLASS, false);
+        assert_eq!(fleet.in_vain(|_| 0), None);
+        assert_eq!(fleet.in_vain(|_| 1), Some((leases[1], CLASS)));
+        assert_eq!(fleet.in_vain(|_| 1), Some((leases[0], CLASS)));
+        assert_eq!(fleet.in_vain(|_| 1), None);
+        assert_eq!(fleet.ready(FIRST), []);
     }
 
     #[test]

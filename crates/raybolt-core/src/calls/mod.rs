@@ -18,6 +18,7 @@
 //! - [`objects`]: one per node; what lies where in its store, who reads it, what goes to disk.
 //! - [`incarnations`]: one per actor that lives in another process; what was sent there, and its deaths.
 //! - [`borrows`]: one per worker process; what it holds of its driver's objects, and when it gives that back.
+//! - [`streams`]: three per stream between processes; which items may travel, and which of those that came are taken.
 
 pub mod borrows;
 pub mod fleet;
@@ -29,3 +30,4 @@ pub mod owner;
 pub mod placement;
 pub mod queue;
 pub mod scheduler;
+pub mod streams;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
+use raybolt_core::calls::streams::Outflow;
 use raybolt_wire::Value;
 use raybolt_wire::work::{self, NotAppended, ToDriver};
 
@@ -40,10 +41,8 @@ pub(crate) struct Outlet {
 }
 
 struct Gate {
-    /// The number of the first item that there is no room for.
-    until: u64,
-    /// Nobody wants more items.
-    is_stopped: bool,
+    /// What there is room for.
+    flow: Outflow,
     /// Why no more items can be made: the session is over, or the actor that makes them.
     over: Option<Error>,
     /// Tells the generator, which waits.
@@ -57,10 +56,7 @@ impl Outlets {
     pub(crate) fn room(&self, task: u64, attempt: u32, until: Option<u64>) {
         let found = self.lock().get(&(task, attempt)).and_then(Weak::upgrade); // The lock ends here.
         if let Some(outlet) = found {
-            outlet.tell(|gate| match until {
-                Some(until) => gate.until = gate.until.max(until),
-                None => gate.is_stopped = true,
-            });
+            outlet.tell(|gate| gate.flow.room(until));
         }
     }
 
@@ -72,7 +68,7 @@ impl Outlets {
             of_task.and_then(|(_, outlet)| outlet.upgrade())
         };
         if let Some(outlet) = found {
-            outlet.tell(|gate| gate.is_stopped = true);
+            outlet.tell(|gate| gate.flow.stopped());
         }
     }
 
@@ -98,7 +94,7 @@ impl Outlets {
 impl Outlet {
     /// An outlet for one attempt of a task, which may send items with numbers below `until`.
     pub(crate) fn open(serving: &Arc<Serving>, maker: Maker, until: u64) -> Arc<Self> {
-        let gate = Gate { until, is_stopped: false, over: None, nudge: None, sent: None };
+        let gate = Gate { flow: Outflow::new(until), over: None, nudge: None, sent: None };
         let outlet = Arc::new(Outlet {
             serving: serving.clone(),
             maker,
@@ -222,10 +218,10 @@ impl Outlet {
 impl Gate {
     /// Whether an item is wanted; nothing if it has to wait.
     fn says(&self, index: u64) -> Option<Result<bool>> {
-        match self {
-            Gate { is_stopped: true, .. } => Some(Ok(false)),
-            Gate { over: Some(error), .. } => Some(Err(error.clone())),
-            Gate { until, .. } => (index < *until).then_some(Ok(true)),
+        match (self.flow.says(index), &self.over) {
+            (Some(false), _) => Some(Ok(false)),
+            (_, Some(error)) => Some(Err(error.clone())),
+            (said, None) => said.map(Ok),
         }
     }
 }

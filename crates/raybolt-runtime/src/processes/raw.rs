@@ -266,6 +266,9 @@ impl RawJob {
     }
 
     fn fail_all(&self, error: &Error) {
+        if let Some(relay) = &self.relay {
+            return relay.over(Err(error.clone()));
+        }
         for object in &self.returns {
             object.fail(error.clone());
         }
@@ -304,10 +307,8 @@ impl RawJob {
     fn deliver(&self, mut bytes: &[u8], keeps: Vec<Arc<dyn AnyObject>>) -> Result<usize> {
         let unreadable =
             |because: String| Error::new(Kind::Decode { task: self.name.clone(), because });
-        if self.relay.is_some() {
-            for end in &self.returns {
-                end.arrived(Ok(Encoded::nothing()));
-            }
+        if let Some(relay) = &self.relay {
+            relay.over(Ok(()));
             return Ok(0);
         }
         let mut total = 0;

@@ -353,10 +353,7 @@ impl Upstream {
     /// Somebody will wait for these objects, one after the other. The first is asked for last: what is
     /// sent of the others comes before it.
     pub(crate) fn will_want(&self, ids: impl Iterator<Item = u64>) {
-        let objects: Vec<u64> = {
-            let known = self.known();
-            ids.skip(1).filter(|id| known.would_be_asked_for(*id)).collect()
-        };
+        let objects = self.known().named_ahead(ids);
         if !objects.is_empty() {
             self.send(&ToDriver::Expect { objects }, &[]);
         }

@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use raybolt_core::calls::owner::ObjectKey;
+use raybolt_core::calls::streams::{Inflow, Stalled, Yielded};
 use raybolt_wire::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -21,6 +22,12 @@ use crate::slot::Waiter;
 
 use super::STREAM_BUFFER;
 
+/// An item, or why there are no more; nothing at the end.
+type Taken<T> = Option<Result<ObjectRef<T>>>;
+
+/// A generator that has room for more items, and until which.
+type Grant = (Arc<dyn Supplier>, u64);
+
 /// What lies between a generator and its stream.
 #[doc(hidden)]
 pub struct Channel<T> {
@@ -34,39 +41,34 @@ pub struct Channel<T> {
 }
 
 pub(super) struct State<T> {
+    /// As many as the machine believes.
     items: VecDeque<ObjectRef<T>>,
-    bound: usize,
-    /// Items ever made, for attempts after the first.
-    made: u64,
+    /// What is made, taken and granted.
+    flow: Inflow<Arc<dyn Supplier>>,
     /// How the generator ended.
     end: Option<Result<()>>,
-    is_abandoned: bool,
     /// How many threads wait.
     waiting: usize,
     reader: Option<Waker>,
     /// Tells a thread that waits as it reads the links: over processes only the reader waits here.
     nudge: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// Who makes the items in another process, once it was heard of.
-    supplier: Option<Arc<dyn Supplier>>,
-    /// How many items in all it may send, as far as it was told.
-    granted: u64,
 }
 
 impl<T> Channel<T> {
     pub(super) fn new(epoch: u32, end: Option<Result<()>>) -> Self {
+        let mut flow = Inflow::new(STREAM_BUFFER as u64);
+        if end.is_some() {
+            flow.ended();
+        }
         Channel {
             hold: Hold::new(epoch),
             state: Mutex::new(State {
                 items: VecDeque::new(),
-                bound: STREAM_BUFFER,
-                made: 0,
+                flow,
                 end,
-                is_abandoned: false,
                 waiting: 0,
                 reader: None,
                 nudge: None,
-                supplier: None,
-                granted: 0,
             }),
             changed: Condvar::new(),
             outlet: OnceLock::new(),
@@ -74,15 +76,14 @@ impl<T> Channel<T> {
     }
 
     /// Takes the next item, or that there is none any more; else leaves `reader` to be woken.
-    pub(super) fn take(&self, reader: Option<&Waker>) -> Option<Option<Result<ObjectRef<T>>>> {
+    pub(super) fn take(&self, reader: Option<&Waker>) -> Option<Taken<T>> {
         let mut state = self.lock();
-        let Some(taken) = state.take() else {
+        let Some((taken, grant)) = state.take() else {
             if let Some(reader) = reader {
                 state.reader = Some(reader.clone());
             }
             return None;
         };
-        let grant = state.grant();
         if state.waiting > 0 {
             self.changed.notify_all(); // There is room now.
         }
@@ -106,7 +107,7 @@ impl<T> Channel<T> {
 
     /// Waits until there is room for one more item, or nobody wants it.
     pub(super) fn wait_for_room(&self) {
-        self.wait(None, State::is_full);
+        self.wait(None, |state| state.flow.is_full());
     }
 
     /// Waits while `what` holds.
@@ -143,9 +144,10 @@ impl<T> Channel<T> {
     pub(super) fn end(&self, result: Result<()>) -> bool {
         let mut state = self.lock();
         let first = state.end.is_none();
-        let supplier = state.supplier.clone().filter(|_| first && result.is_err());
+        let supplier = state.flow.supplier().filter(|_| first && result.is_err()).cloned();
         if first {
             state.end = Some(result);
+            state.flow.ended();
         }
         self.wake(state);
         if let Some(supplier) = supplier {
@@ -158,7 +160,7 @@ impl<T> Channel<T> {
     pub(super) fn abandon(&self) -> bool {
         let (items, was_over) = {
             let mut state = self.lock();
-            state.is_abandoned = true;
+            state.flow.abandoned();
             (std::mem::take(&mut state.items), state.end.is_some())
         };
         drop(items); // Outside the lock: values are user data.
@@ -168,8 +170,7 @@ impl<T> Channel<T> {
 
     pub(super) fn push(&self, item: ObjectRef<T>) {
         let mut state = self.lock();
-        state.made += 1;
-        if state.is_abandoned {
+        if !state.flow.pushed() {
             drop(state);
             drop(item); // Outside the lock: its value is user data.
             return;
@@ -197,32 +198,29 @@ impl<T> Channel<T> {
     /// Another process is about to run the generator: what is made already, and until which item it
     /// may send more.
     pub(super) fn announced(&self) -> (u64, u64) {
-        let mut state = self.lock();
-        state.supplier = None; // That of an earlier attempt.
-        state.granted = state.room_until();
-        (state.made, state.granted)
+        self.lock().flow.announced()
     }
 
     /// So many items were made by earlier attempts.
     pub(super) fn begin_at(&self, made: u64) {
-        self.lock().made = made;
+        self.lock().flow.begin_at(made);
     }
 
     pub(super) fn made(&self) -> u64 {
-        self.lock().made
+        self.lock().flow.made()
     }
 
     pub(super) fn set_bound(&self, bound: usize) {
-        self.lock().bound = bound;
+        self.lock().flow.set_bound(bound as u64);
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.lock().is_full()
+        self.lock().flow.is_full()
     }
 
     /// Whether nobody wants more items.
     pub(super) fn is_stopped(&self) -> bool {
-        self.lock().is_stopped()
+        self.lock().flow.is_stopped()
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -246,38 +244,35 @@ impl<T> State<T> {
         !self.items.is_empty() || self.end.is_some()
     }
 
-    fn is_full(&self) -> bool {
-        self.items.len() >= self.bound && !self.is_stopped()
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.is_abandoned || self.end.is_some()
-    }
-
     /// The next item, or that there is none any more; nothing if one may come.
-    fn take(&mut self) -> Option<Option<Result<ObjectRef<T>>>> {
+    /// Says too who is to be told of room for more.
+    fn take(&mut self) -> Option<(Taken<T>, Option<Grant>)> {
         if let Some(item) = self.items.pop_front() {
-            return Some(Some(Ok(item)));
+            return Some((Some(Ok(item)), self.flow.taken()));
         }
-        self.end.as_ref().map(|end| end.as_ref().err().cloned().map(Err))
+        self.end.as_ref().map(|end| (end.as_ref().err().cloned().map(Err), None))
     }
+}
 
-    /// STREAM-1: how many items in all there is room for now.
-    fn room_until(&self) -> u64 {
-        self.made + self.bound.saturating_sub(self.items.len()) as u64
-    }
-
-    /// What the supplier is to be told, if there is enough room to be worth a message. As soon as all
-    /// that it was granted was taken, there is.
-    fn grant(&mut self) -> Option<(Arc<dyn Supplier>, u64)> {
-        let until = self.room_until();
-        let worth = (self.bound / 4).max(1) as u64;
-        if self.end.is_some() || until < self.granted.saturating_add(worth) {
-            return None;
+impl<T> Channel<T> {
+    /// An item that came from another process, unless it is known.
+    fn take_in(&self, index: u64, item: ObjectRef<T>, from: &dyn Fn() -> Arc<dyn Supplier>) {
+        let mut state = self.lock();
+        match state.flow.yielded(index, from) {
+            Yielded::Next(grant) => {
+                state.items.push_back(item);
+                self.wake(state);
+                if let Some((supplier, until)) = grant {
+                    supplier.room(until);
+                }
+            }
+            Yielded::Known => drop(state), // And the item outside the lock: its value is user data.
+            Yielded::Unwanted => {
+                drop(state);
+                drop(item);
+                from().stop();
+            }
         }
-        let supplier = self.supplier.clone()?;
-        self.granted = until;
-        Some((supplier, until))
     }
 }
 
@@ -289,28 +284,22 @@ impl<T: Value> Inlet for Channel<T> {
         item: Item<'_>,
         from: &dyn Fn() -> Arc<dyn Supplier>,
     ) {
-        let grant = {
-            let mut state = self.lock();
-            if state.is_stopped() {
-                drop(state);
-                if item.named.is_some() {
-                    drop(read::<T>(session, item)); // What was lent to this worker is given back.
-                }
-                return from().stop();
-            }
-            if item.index != state.made {
-                return; // STREAM-2: an earlier attempt has made it.
-            }
-            if state.supplier.is_none() {
-                state.supplier = Some(from());
-            }
-            state.grant()
+        let (is_stopped, made) = {
+            let state = self.lock();
+            (state.flow.is_stopped(), state.flow.made())
         };
-        if let Some((supplier, until)) = grant {
-            supplier.room(until);
+        if is_stopped {
+            if item.named.is_some() {
+                drop(read::<T>(session, item)); // What was lent to this worker is given back.
+            }
+            return from().stop();
+        }
+        let index = item.index;
+        if index != made {
+            return; // STREAM-2: an earlier attempt has made it.
         }
         match read(session, item) {
-            Ok(item) => self.push(item),
+            Ok(item) => self.take_in(index, item, from),
             Err(error) => {
                 self.end(Err(error));
             }
@@ -319,17 +308,11 @@ impl<T: Value> Inlet for Channel<T> {
 
     fn stalled(&self, index: u64, from: &dyn Fn() -> Arc<dyn Supplier>) {
         let supplier = from();
-        let mut state = self.lock();
-        if state.is_stopped() {
-            drop(state);
-            return supplier.stop();
-        }
-        state.supplier = Some(supplier.clone());
-        let until = state.room_until();
-        state.granted = until.max(index); // What it has is used up; the next room is worth a message.
-        drop(state);
-        if until > index {
-            supplier.room(until);
+        let said = self.lock().flow.stalled(index, supplier.clone()); // The lock ends here.
+        match said {
+            Stalled::Unwanted => supplier.stop(),
+            Stalled::Room(until) => supplier.room(until),
+            Stalled::Later => {}
         }
     }
 }

@@ -10,4 +10,5 @@ pub(crate) mod holds;
 pub(crate) mod lives;
 pub(crate) mod resources;
 pub(crate) mod roots;
+pub(crate) mod streams;
 pub(crate) mod tasks;

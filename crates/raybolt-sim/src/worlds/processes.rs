@@ -38,6 +38,7 @@ use crate::checkers::arena::Arena;
 use crate::checkers::holds::Holds;
 use crate::checkers::lives::Lives;
 use crate::checkers::resources::Resources;
+use crate::checkers::streams::Streams;
 use crate::checkers::tasks::Tasks;
 use crate::clock::Clock;
 use crate::rng::Rng;
@@ -45,6 +46,7 @@ use crate::trace::{Trace, Verdict, require};
 
 mod actors;
 mod driver;
+mod generators;
 mod links;
 mod loans;
 mod messages;
@@ -52,6 +54,7 @@ mod options;
 mod program;
 mod requests;
 mod store;
+mod streams;
 mod tasks;
 mod user;
 mod worker;
@@ -63,6 +66,7 @@ use messages::{ToDriver, ToWorker};
 use options::Options;
 use program::Program;
 use store::{Store, StoreEvent};
+use streams::Stream;
 use tasks::{Job, Record};
 use worker::Worker;
 
@@ -95,6 +99,10 @@ pub enum Event {
     Deadline(TaskKey, ObjectKey),
     /// Something in the background of the store is done.
     Store(StoreEvent),
+    /// The program takes the next item of a stream.
+    Reads(u64),
+    /// An item of a stream has waited for the store.
+    LateItem(u64),
     /// A worker crashes.
     Crash,
     /// A new worker of this kind is there.
@@ -111,6 +119,7 @@ pub struct Shared<'a> {
     holds: Holds,
     lives: BTreeMap<u64, Lives>,
     arena: Arena,
+    streams: Streams,
     plants: Plants,
     /// What workers may call, and what that needs.
     functions: Vec<(String, Demand)>,
@@ -144,6 +153,8 @@ struct World<'a> {
     /// Tasks that were cancelled while they ran: a loss ends them.
     cancelled: BTreeSet<TaskKey>,
     actors: SlotMap<ActorKey, Actor>,
+    /// Streams whose generators run in workers, until both ends are gone.
+    streams: BTreeMap<u64, Stream>,
     store: Store,
     /// The workers are going, and nobody takes their places.
     is_closing: bool,
@@ -176,6 +187,7 @@ pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
         asked: BTreeMap::new(),
         cancelled: BTreeSet::new(),
         actors: SlotMap::with_key(),
+        streams: BTreeMap::new(),
         store: Store::new(&options, plants),
         is_closing: false,
         program: Program::default(),
@@ -188,6 +200,7 @@ pub fn run(mut rng: Rng, plants: Plants, trace: &mut Trace) -> Verdict {
             holds: Holds::default(),
             lives: BTreeMap::new(),
             arena: Arena::new(options.capacity_units),
+            streams: Streams::default(),
             plants,
             functions: Vec::new(),
             nested_left: options.nested_max,
@@ -276,6 +289,8 @@ impl World<'_> {
             Event::Deadline(task, object) => self.deadline_passed(task, object),
             Event::Lost(process) => self.lost(process),
             Event::Store(event) => self.store_event(event),
+            Event::Reads(truth) => self.reads(truth),
+            Event::LateItem(truth) => self.late_item(truth),
             Event::Crash => {
                 self.crash();
                 Ok(())
@@ -357,9 +372,8 @@ impl World<'_> {
 
     /// A worker dies. The driver reads its stream to the end, or is told of the death before that.
     fn kill(&mut self, process: ProcessId) {
-        if self.workers.remove(&process).is_none() {
-            return;
-        }
+        let Some(worker) = self.workers.remove(&process) else { return };
+        worker.streams.values().for_each(|read| self.shared.streams.abandoned(read.truth));
         self.note(&[4, process.0], || format!("{process} dies"));
         self.shared.lives.values_mut().for_each(|lives| lives.ends(process));
         let told_early = self.shared.rng.chance(self.shared.options.told_early);
@@ -386,6 +400,8 @@ impl World<'_> {
         })?;
         let gets = self.program.waiting();
         require(gets.is_empty(), "liveness", || format!("`get` still waits for {gets:?}"))?;
+        let streams = self.shared.streams.waiting();
+        require(streams.is_empty(), "liveness", || format!("still read: {}", streams.join("; ")))?;
         let left = self.shared.holds.left();
         let counts = self.owner.counts();
         require(left.is_empty() && counts.objects == 0 && counts.tasks == 0, "leaks", || {
@@ -401,6 +417,7 @@ impl World<'_> {
         require(jobs == 0, "leaks", || {
             format!("the shells keep {:?}, {:?}, {:?}", self.jobs, self.contents, self.asked)
         })?;
+        self.no_stream_is_left()?;
         let kept = self.records.iter().find(|(_, record)| !record.is_empty());
         require(kept.is_none(), "leaks", || format!("the driver keeps {kept:?}"))?;
         let busy = self.fleet.workers().find(|(_, leases)| *leases > 0);

@@ -28,6 +28,8 @@ pub struct Leased {
     is_free: bool,
     /// Whether it ever had a task.
     has_served: bool,
+    /// Whether a worker has it.
+    is_given: bool,
 }
 
 impl Leased {
@@ -40,6 +42,7 @@ impl Leased {
             waits: 0,
             is_free: false,
             has_served: false,
+            is_given: false,
         }
     }
 }
@@ -51,6 +54,13 @@ impl World<'_> {
             if let Some(effect) = self.owner.poll_effect() {
                 self.shared.trace.line(|| format!("owner: {effect:?}"));
                 self.perform(effect)?;
+            } else if let Some((lease, _)) = {
+                let (scheduler, owner) = (&self.scheduler, &self.owner);
+                let surplus = |id| scheduler.starting(id).saturating_sub(owner.queued(id));
+                self.fleet.in_vain(surplus)
+            } {
+                self.shared.trace.line(|| format!("fleet: {lease:?} waits in vain"));
+                self.give_back(lease)?;
             } else if let Some(effect) = self.scheduler.poll_effect() {
                 self.shared.trace.line(|| format!("scheduler: {effect:?}"));
                 let scheduler::Effect::Grant(lease, class) = effect else {
@@ -59,9 +69,27 @@ impl World<'_> {
                 self.granted(lease, class)?;
             } else if !self.settle_store()? {
                 self.pushed_behind.clear();
-                return Ok(());
+                return self.none_waits_in_vain();
             }
         }
+    }
+
+    /// FLEET-4: there is a task for each lease that waits for a worker.
+    fn none_waits_in_vain(&self) -> Verdict {
+        if self.leases.values().all(|leased| leased.is_given) {
+            return Ok(());
+        }
+        for (class, _) in &self.classes {
+            let waits = |leased: &&Leased| leased.class == *class && !leased.is_given;
+            let (waiting, queued) =
+                (self.leases.values().filter(waits).count(), self.owner.queued(*class));
+            require(waiting <= queued, "resources", || {
+                format!(
+                    "FLEET-4: {waiting} leases of {class:?} wait for a worker, and it has {queued} tasks"
+                )
+            })?;
+        }
+        Ok(())
     }
 
     fn perform(&mut self, effect: Effect<u64>) -> Verdict {
@@ -83,6 +111,7 @@ impl World<'_> {
                     self.drop_handle(inside);
                 }
                 self.unstore(object);
+                self.stream_freed(object);
                 Ok(())
             }
         }
@@ -93,6 +122,7 @@ impl World<'_> {
         self.resources.granted(lease, class, demand, &self.scheduler)?;
         self.leases.insert(lease, Leased::new(class));
         if let Some(actor) = self.actor_of_class(class) {
+            self.leased(lease).is_given = true;
             return self.actor_granted(actor, lease);
         }
         let is_exclusive = demand.iter().any(|(name, _)| name != CPU);
@@ -120,6 +150,7 @@ impl World<'_> {
     /// Pushes what there is room for under a lease, and returns it when nothing is left.
     fn refill(&mut self, lease: LeaseKey) -> Verdict {
         let Some(process) = self.fleet.process(lease) else { return Ok(()) };
+        self.leased(lease).is_given = true;
         let slice_tasks = self.shared.options.slice_tasks;
         let class = self.leased(lease).class;
         while {
@@ -196,7 +227,11 @@ impl World<'_> {
     pub fn heard(&mut self, from: ProcessId, message: ToDriver, parcel: &Parcel) -> Verdict {
         let is_answer = matches!(
             message,
-            ToDriver::Work(work::ToDriver::Finished { .. } | work::ToDriver::Called { .. })
+            ToDriver::Work(
+                work::ToDriver::Finished { .. }
+                    | work::ToDriver::Called { .. }
+                    | work::ToDriver::Yielded { .. }
+            )
         );
         let is_dead = !self.records.contains_key(&from);
         if is_dead && !(is_answer && self.shared.options.hear_the_dead) {
@@ -223,6 +258,17 @@ impl World<'_> {
             }
             work::ToDriver::ActorEnded { actor, incarnation, .. } => {
                 self.actor_ended(actor, incarnation)
+            }
+            work::ToDriver::Yielded { task, attempt, index, .. } => {
+                self.yielded((from, task_key(task), attempt), index, parcel)
+            }
+            work::ToDriver::Stalled { task, attempt, index, .. } => {
+                self.stalled((from, task_key(task), attempt), index);
+                Ok(())
+            }
+            work::ToDriver::Taken { stream, until } => {
+                self.room_there(stream, from, until);
+                Ok(())
             }
             work::ToDriver::Blocked { lease } => {
                 let lease = lease_key(lease);
@@ -309,6 +355,7 @@ impl World<'_> {
         self.shared.holds.process_lost(process);
         self.owner.process_lost(process);
         self.store_lost(process)?;
+        self.reader_lost(process);
         for waiting in self.asked.values_mut() {
             waiting.retain(|(by, _)| *by != process);
         }

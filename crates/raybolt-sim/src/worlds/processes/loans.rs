@@ -25,11 +25,18 @@ impl Worker {
         is_there: bool,
         parcel: Parcel,
     ) -> Verdict {
+        if self.stream_ended(shared, object, is_there)? {
+            let _ = self.borrows.arrived(object);
+            return Ok(());
+        }
         if self.borrows.arrived(object).is_none() {
             self.loan_over(shared, &parcel);
             return Ok(());
         }
         let stored = parcel.values.iter().any(|value| value.place == Place::Stored);
+        if !stored {
+            self.here.insert(object, is_there);
+        }
         for waiter in self.fetches.remove(&object).unwrap_or_default() {
             let Waiter::Run(task, attempt) = waiter;
             let refs = self.read(shared, &parcel)?;
@@ -40,7 +47,7 @@ impl Worker {
                 self.pins.entry(object).or_default().push_back(Waiter::Run(task, attempt));
                 self.say_more(shared, &ToDriver::Pin { object });
             } else {
-                self.unblock(shared, task);
+                self.unblock(shared, task)?;
             }
         }
         self.keep_body(shared, parcel);
@@ -98,9 +105,17 @@ impl Worker {
     pub fn loan_over(&mut self, shared: &mut Shared, parcel: &Parcel) {
         for object in parcel.occurrences() {
             shared.holds.let_go(object, self.process);
-            let borrows = given_back(self.borrows.loan_over(object));
+            let left = given_back(self.borrows.loan_over(object));
+            let borrows = self.left(object, left);
             self.give_back(shared, object, borrows);
         }
+    }
+
+    fn left(&mut self, object: u64, borrows: Option<u32>) -> u32 {
+        if borrows.is_some() {
+            self.here.remove(&object);
+        }
+        borrows.unwrap_or(0)
     }
 
     fn give_back(&self, shared: &mut Shared, object: u64, borrows: u32) {
@@ -113,16 +128,17 @@ impl Worker {
     pub fn release(&mut self, shared: &mut Shared, ids: impl Iterator<Item = u64>) {
         for object in ids {
             shared.holds.let_go(object, self.process);
-            let borrows = given_back(self.borrows.let_go(object));
+            let left = given_back(self.borrows.let_go(object));
+            let borrows = self.left(object, left);
             self.give_back(shared, object, borrows);
         }
     }
 }
 
-/// How many borrows are to be given back.
-fn given_back(left: LetGo<'_, ()>) -> u32 {
+/// How many borrows are to be given back, once nobody holds the object any more.
+fn given_back(left: LetGo<'_, ()>) -> Option<u32> {
     match left {
-        LetGo::Held(()) => 0,
-        LetGo::Last(borrows, ()) => borrows,
+        LetGo::Held(()) => None,
+        LetGo::Last(borrows, ()) => Some(borrows),
     }
 }

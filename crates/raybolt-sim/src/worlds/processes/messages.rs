@@ -44,6 +44,22 @@ pub struct Parcel {
     pub refs: Vec<u64>,
     /// For checkers: the task of a call that is answered.
     pub truth: u64,
+    /// If it is of a stream.
+    pub stream: Option<OfStream>,
+}
+
+/// What is said of a stream beside the messages of `raybolt-wire`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfStream {
+    /// Its name, for the checker.
+    pub truth: u64,
+    /// How many items the generator makes.
+    pub total: u64,
+    /// What is announced to an attempt: how many items are made, and until which there is room.
+    pub made: u64,
+    pub until: u64,
+    /// An item's number.
+    pub index: u64,
 }
 
 /// A value on its way.

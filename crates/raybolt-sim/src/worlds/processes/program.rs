@@ -50,15 +50,18 @@ impl World<'_> {
         match self.shared.rng.below(100) {
             0..=7 => self.put(),
             8..=9 => self.submit_a_crowd(),
+            10..=39 if self.shared.rng.chance(self.shared.options.streams) => {
+                self.submit_a_stream()
+            }
             10..=39 => self.submit_one(),
             40..=48 => self.with_handle(|world, object| {
                 world.clone_handle(object);
                 Ok(())
             }),
             49..=67 => self.drop_one(),
-            68..=77 => self.with_handle(Self::get),
-            78..=81 => self.make_one_actor(),
-            82..=96 => self.make_calls(),
+            68..=75 => self.with_handle(Self::get),
+            76..=79 => self.make_one_actor(),
+            80..=96 => self.make_calls(),
             _ => self.lose_an_actor(),
         }
     }
@@ -185,7 +188,7 @@ impl World<'_> {
     }
 
     /// Some of the objects that the user holds, now and then one of them twice.
-    fn some_objects(&mut self, most: u64) -> Vec<ObjectKey> {
+    pub fn some_objects(&mut self, most: u64) -> Vec<ObjectKey> {
         let count = self.shared.rng.within(&(0..=most));
         let mut objects = Vec::new();
         for _ in 0..if self.program.handles.is_empty() { 0 } else { count } {
@@ -229,7 +232,7 @@ impl World<'_> {
             self.shared.holds.made_here(*object, true);
             self.program.handles.push(*object);
         }
-        let task = NewTask { target, retries, needs, lent, returns: returns.clone() };
+        let task = NewTask { target, retries, needs, lent, returns: returns.clone(), stream: None };
         let (key, serial, waits) = self.submit(task);
         (key, serial, waits, returns)
     }
@@ -251,7 +254,7 @@ impl World<'_> {
             return Ok(());
         }
         let (actor, groups) = *self.shared.rng.pick(&self.program.actors);
-        let count = self.shared.rng.count(1..=4);
+        let count = self.shared.rng.count(1..=8);
         (0..count).try_for_each(|_| self.make_call(actor, groups))
     }
 

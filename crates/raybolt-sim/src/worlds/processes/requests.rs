@@ -16,10 +16,15 @@ impl World<'_> {
     /// A worker asks for something.
     pub fn asked(&mut self, from: ProcessId, message: ToDriver, parcel: &Parcel) -> Verdict {
         match message {
-            ToDriver::Submit(submit) => self.submitted_there(from, &submit, &parcel.needs),
+            ToDriver::Submit(submit) => self.submitted_there(from, &submit, parcel),
             ToDriver::Put { object, .. } => self.put_there(from, object, &parcel.values[0]),
             ToDriver::Fetch { object } => self.fetched(from, object),
+            ToDriver::Expect { objects } => self.expected(from, &objects),
             ToDriver::CancelObject { object } => {
+                let chosen = self.records.get(&from).map(|record| &record.chosen);
+                if object >= CHOSEN_THERE && chosen.is_some_and(|ids| !ids.contains_key(&object)) {
+                    return Ok(()); // An item came for a stream that the worker had let go of.
+                }
                 let key = self.key_of(object, from)?;
                 self.cancel(key, false)
             }
@@ -53,9 +58,9 @@ impl World<'_> {
     }
 
     /// A task in a worker submits another one.
-    fn submitted_there(&mut self, from: ProcessId, submit: &Submit, needs: &[u64]) -> Verdict {
+    fn submitted_there(&mut self, from: ProcessId, submit: &Submit, parcel: &Parcel) -> Verdict {
         let Submit { function, demand, returns, refs, max_retries: retries, .. } = submit;
-        let needs = self.keys_of(needs, from)?;
+        let needs = self.keys_of(&parcel.needs, from)?;
         let lent = self.keys_of(refs, from)?;
         let returned: Vec<_> = returns.iter().map(|id| self.adopt(*id, from, true)).collect();
         let demand = Demand::from_units(demand.clone());
@@ -65,7 +70,11 @@ impl World<'_> {
         for (object, id) in returned.iter().zip(returns) {
             self.asked.entry(*object).or_default().push((from, *id));
         }
-        self.submit(NewTask { target, retries, needs, lent, returns: returned.clone() });
+        let stream = parcel.stream.map(|of| of.truth);
+        if let (Some(of), Some(until)) = (parcel.stream, submit.stream) {
+            self.stream_wanted(of, until, returned[0], (from, returns[0]));
+        }
+        self.submit(NewTask { target, retries, needs, lent, returns: returned.clone(), stream });
         for object in returned {
             self.owner.released(object); // It has no handle here.
         }
@@ -95,6 +104,20 @@ impl World<'_> {
         match self.tasks.result(object) {
             Some(is_there) => self.send_value(object, from, id, is_there),
             None => self.asked.entry(object).or_default().push((from, id)),
+        }
+        Ok(())
+    }
+
+    /// Sends what is there of these and small, up to some of it.
+    fn expected(&mut self, from: ProcessId, ids: &[u64]) -> Verdict {
+        let mut room = self.shared.rng.below(6);
+        for id in ids {
+            let object = self.key_of(*id, from)?;
+            let is_small = self.tasks.result(object) == Some(true) && !self.is_stored(object);
+            if is_small && room > 0 {
+                room -= 1;
+                self.send_value(object, from, *id, true);
+            }
         }
         Ok(())
     }

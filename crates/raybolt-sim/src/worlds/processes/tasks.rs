@@ -21,6 +21,8 @@ pub struct Job {
     lent: Vec<ObjectKey>,
     returns: Vec<ObjectKey>,
     may_block: bool,
+    /// If it is a generator: its stream.
+    stream: Option<u64>,
 }
 
 /// A task as it is submitted, wherever.
@@ -30,6 +32,8 @@ pub struct NewTask {
     pub needs: Vec<ObjectKey>,
     pub lent: Vec<ObjectKey>,
     pub returns: Vec<ObjectKey>,
+    /// If it is a generator: the stream that the only object it returns stands for.
+    pub stream: Option<u64>,
 }
 
 /// What the driver knows of one worker.
@@ -67,7 +71,7 @@ impl Record {
 impl World<'_> {
     /// Submits a task or a call. Returns its serial too, and whether it waits for arguments.
     pub fn submit(&mut self, task: NewTask) -> (TaskKey, u64, bool) {
-        let NewTask { target, retries, needs, lent, returns } = task;
+        let NewTask { target, retries, needs, lent, returns, stream } = task;
         for object in &needs {
             self.shared.holds.used(*object);
         }
@@ -96,17 +100,18 @@ impl World<'_> {
             Target::Actor(_) => false,
         };
         self.serials.insert(key, serial);
-        self.jobs.insert(serial, Job { key, needs, lent, returns, may_block });
+        self.jobs.insert(serial, Job { key, needs, lent, returns, may_block, stream });
         (key, serial, waits)
     }
 
     /// A task as it travels: the values of its arguments, and the references in them, which are lent.
     pub fn packed(&mut self, serial: u64, to: ProcessId) -> Parcel {
         let job = &self.jobs[&serial];
-        let (needs, lent) = (job.needs.clone(), job.lent.clone());
+        let (needs, lent, stream) = (job.needs.clone(), job.lent.clone(), job.stream);
         let values = needs.iter().map(|need| self.content(*need, to)).collect();
         let refs = lent.iter().map(|object| self.lend(*object, to)).collect();
-        Parcel { values, refs, ..Parcel::default() }
+        let stream = stream.map(|truth| self.announced(truth));
+        Parcel { values, refs, stream, ..Parcel::default() }
     }
 
     /// What is run.
@@ -115,7 +120,7 @@ impl World<'_> {
         let code = Code {
             shell: Offset(0),
             body: Offset(job.may_block.into()),
-            declared: Offset(job.returns.len() as u32),
+            declared: Offset(if job.stream.is_some() { 0 } else { job.returns.len() as u32 }),
         };
         Run {
             task: task_id(job.key),
@@ -155,7 +160,7 @@ impl World<'_> {
     }
 
     /// One more reference goes to a worker.
-    fn lend(&mut self, object: ObjectKey, to: ProcessId) -> u64 {
+    pub fn lend(&mut self, object: ObjectKey, to: ProcessId) -> u64 {
         self.shared.holds.sent(object, to);
         self.owner.borrowed(object, to);
         object_id(object)
@@ -226,10 +231,14 @@ impl World<'_> {
         self.cancelled.remove(&task);
         let serial = self.serials.remove(&task);
         let job = serial.and_then(|serial| self.jobs.remove(&serial));
-        for object in job.expect("an unfinished task has its job").lent {
+        let Job { lent, stream, .. } = job.expect("an unfinished task has its job");
+        for object in lent {
             self.drop_handle(object);
         }
-        self.delivered(returns, success);
+        match stream {
+            Some(truth) => self.stream_over(truth, success, returns.is_empty()),
+            None => self.delivered(returns, success),
+        }
         Ok(())
     }
 
@@ -249,11 +258,22 @@ impl World<'_> {
     fn delivered(&mut self, objects: Vec<ObjectKey>, success: bool) {
         for object in objects {
             self.shared.holds.settled(object);
-            for (process, asked_as) in self.asked.remove(&object).unwrap_or_default() {
-                self.send_value(object, process, asked_as, success);
-            }
-            self.got(object);
+            self.stream_ends(object, success);
+            self.tell_of(object, success);
         }
+    }
+
+    /// Whoever waits for an object is told.
+    pub fn tell_of(&mut self, object: ObjectKey, success: bool) {
+        for (process, asked_as) in self.asked.remove(&object).unwrap_or_default() {
+            self.send_value(object, process, asked_as, success);
+        }
+        self.got(object);
+    }
+
+    /// The stream of a generator.
+    pub fn stream_of_job(&self, serial: u64) -> Option<u64> {
+        self.jobs.get(&serial)?.stream
     }
 
     /// A worker gets a value that it asked for, or hears that there is none.

@@ -2,9 +2,11 @@
 
 use raybolt_core::calls::objects::{ALIGN, Region};
 
+use raybolt_core::calls::scheduler::GPU;
 use raybolt_wire::work::{Code, Offset, Submit, ToDriver};
 
 use super::Shared;
+use super::generators::{Generator, Reading};
 use super::messages::{self, Content, Parcel, Place};
 use super::worker::{Phase, Worker};
 use crate::checkers::holds::CHOSEN_THERE;
@@ -17,12 +19,28 @@ impl Worker {
         if run.attempt != attempt || run.phase != Phase::Running {
             return Ok(());
         }
+        let generates = run.stream.as_ref().is_some_and(Generator::goes_on) && !run.is_refused;
+        if generates && (run.steps_left == 0 || shared.rng.chance(600)) {
+            return match shared.rng.chance(shared.options.fail / 8) {
+                true => self.answer(shared, task, None),
+                false => self.yields(shared, task),
+            };
+        }
+        let reads_on = !run.reads.is_empty() && !run.is_refused && shared.rng.chance(800);
+        if reads_on {
+            return self.read_on(shared, task);
+        }
         if run.steps_left == 0 || run.is_refused {
             return self.end(shared, task);
         }
         run.steps_left -= 1;
         if shared.rng.chance(shared.options.nest) && shared.nested_left > 0 {
-            self.call_another(shared, task)?;
+            let may_read = self.runs[&task].may_block;
+            if may_read && shared.rng.chance(shared.options.streams) {
+                self.call_a_generator(shared, task)?;
+            } else {
+                self.call_another(shared, task)?;
+            }
         } else if shared.rng.chance(shared.options.cancel) {
             if let Some(object) = self.some_ref(shared, task) {
                 self.say(shared, ToDriver::CancelObject { object });
@@ -30,9 +48,7 @@ impl Worker {
         } else if shared.rng.chance(shared.options.keep) {
             self.keep_one(shared, task);
         } else if shared.rng.chance(shared.options.block) && self.runs[&task].may_block {
-            if let Some(object) = self.some_ref(shared, task) {
-                return self.block(shared, task, object);
-            }
+            return self.get_some(shared, task);
         } else if shared.rng.chance(300) {
             self.put(shared, task)?;
         } else if shared.rng.chance(300) {
@@ -51,6 +67,21 @@ impl Worker {
         let returns = run.returns;
         let values = (0..returns).map(|_| self.value(shared, task)).collect();
         self.answer(shared, task, Some(values))
+    }
+
+    /// User code gets one object, or several, which are named ahead.
+    fn get_some(&mut self, shared: &mut Shared, task: u64) -> Verdict {
+        let most = if shared.rng.chance(300) { 5 } else { 1 };
+        let objects = self.some_refs(shared, task, most);
+        let missing = objects.iter().copied().filter(|object| !self.here.contains_key(object));
+        let objects_ahead = self.borrows.named_ahead(missing.collect::<Vec<_>>().into_iter());
+        if !objects_ahead.is_empty() {
+            self.say(shared, ToDriver::Expect { objects: objects_ahead });
+        }
+        let run = self.runs.get_mut(&task).expect("it runs");
+        run.is_gathering = objects.len() > 1;
+        run.to_get = objects.into();
+        self.get_next(shared, task)
     }
 
     fn some_ref(&self, shared: &mut Shared, task: u64) -> Option<u64> {
@@ -102,6 +133,41 @@ impl Worker {
         self.send(shared, &messages::ToDriver::Work(message), &parcel)
     }
 
+    /// Submits a generator, whose items it reads.
+    fn call_a_generator(&mut self, shared: &mut Shared, task: u64) -> Verdict {
+        let (function, demand) = shared.rng.pick(&shared.functions).clone();
+        if demand.amount(GPU) > 0 {
+            return Ok(());
+        }
+        shared.nested_left -= 1;
+        let needs = self.some_refs(shared, task, shared.options.needs_max);
+        let refs = self.some_refs(shared, task, shared.options.lent_max);
+        let demand = demand.iter().map(|(name, units)| (name.to_owned(), units)).collect();
+        let max_retries = shared.rng.count(0..=shared.options.retries_max);
+        let id = self.name();
+        shared.holds.made_there(id, self.process);
+        self.borrows.named(id);
+        let _ = self.borrows.wanted(id); // Its end comes unasked.
+        let (reading, of, until) = Reading::new(shared);
+        self.streams.insert(id, reading);
+        self.runs.get_mut(&task).expect("it runs").reads.push_back(id);
+        let message = ToDriver::Submit(Submit {
+            code: Code { shell: Offset(0), body: Offset(0), declared: Offset(0) },
+            function,
+            name: None,
+            demand,
+            max_retries,
+            deadline_us: None,
+            returns: vec![id],
+            refs: refs.clone(),
+            group: None,
+            stream: Some(until),
+            judged: false,
+        });
+        let parcel = Parcel { needs, refs, stream: Some(of), ..Parcel::default() };
+        self.send(shared, &messages::ToDriver::Work(message), &parcel)
+    }
+
     fn put(&mut self, shared: &mut Shared, task: u64) -> Verdict {
         let value = self.value(shared, task);
         let object = self.name();
@@ -135,7 +201,7 @@ impl Worker {
     }
 
     /// A value, often with references in it; a large one is written into the worker's slab.
-    fn value(&mut self, shared: &mut Shared, task: u64) -> Content {
+    pub fn value(&mut self, shared: &mut Shared, task: u64) -> Content {
         let refs = if shared.rng.chance(shared.options.pass_on) {
             self.some_refs(shared, task, 2)
         } else {

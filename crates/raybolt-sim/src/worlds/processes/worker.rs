@@ -13,6 +13,7 @@ use raybolt_core::ids::ProcessId;
 use raybolt_core::plant::Plants;
 use raybolt_wire::work::{self, Outcome, Run};
 
+use super::generators::{Generator, Reading};
 use super::links::Way;
 use super::messages::{Content, Parcel, Place, ToDriver, ToWorker};
 use super::{Event, Shared, task_key};
@@ -46,6 +47,10 @@ pub struct Worker {
     /// Bodies that came and are kept, with what was lent for each.
     pub bodies: BTreeMap<u64, Parcel>,
     pub next_body: u64,
+    /// Objects that are held, and whose value has come with a message: whether there is one.
+    pub here: BTreeMap<u64, bool>,
+    /// Streams that are read here, until their end has come.
+    pub streams: BTreeMap<u64, Reading>,
 }
 
 /// A slab, and how much of it is written.
@@ -73,6 +78,14 @@ pub struct Running {
     pub steps_left: u64,
     /// An argument could not be had.
     pub is_refused: bool,
+    /// What it waits for next, one after the other.
+    pub to_get: VecDeque<u64>,
+    /// Whether it is several, and what has come need not be asked for.
+    pub is_gathering: bool,
+    /// If it is a generator.
+    pub stream: Option<Generator>,
+    /// Streams that its code reads.
+    pub reads: VecDeque<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +135,8 @@ impl Worker {
             loan: Vec::new(),
             bodies: BTreeMap::new(),
             next_body: 0,
+            here: BTreeMap::new(),
+            streams: BTreeMap::new(),
         }
     }
 
@@ -170,6 +185,10 @@ impl Worker {
             work::ToWorker::Value { object, outcome } => {
                 self.fetched(shared, object, outcome == Outcome::Returned, parcel)
             }
+            work::ToWorker::Room { task, attempt, until } => {
+                self.room(shared, task, attempt, until)
+            }
+            work::ToWorker::Item { .. } => self.item(shared, message, &parcel),
             work::ToWorker::Host(work::Host { actor, incarnation, limits, .. }) => {
                 let limits: Vec<_> = limits.iter().map(|limit| *limit as usize).collect();
                 let queue = Queue::with_plants(&limits, shared.plants);
@@ -197,9 +216,11 @@ impl Worker {
         };
         let Run { task, attempt, code, .. } = run;
         let refs = self.read(shared, &parcel)?;
+        let stream = parcel.stream.as_ref().map(|of| Generator::new(shared, of)).transpose()?;
         let running = Running {
             task,
             attempt,
+            stream,
             returns: code.declared.0,
             may_block: code.body.0 == 1,
             kind: Kind::Task(lease),
@@ -246,11 +267,24 @@ impl Worker {
         self.start_next(shared, lease)
     }
 
-    pub fn unblock(&mut self, shared: &mut Shared, task: u64) {
+    /// User code waits for the next of the objects that it gets, or goes on.
+    pub fn get_next(&mut self, shared: &mut Shared, task: u64) -> Verdict {
+        let run = self.runs.get_mut(&task).expect("what waits does not end");
+        while let Some(object) = run.to_get.pop_front() {
+            match self.here.get(&object).filter(|_| run.is_gathering) {
+                Some(is_there) => run.is_refused |= !is_there,
+                None => return self.block(shared, task, object),
+            }
+        }
+        self.go_on(shared, task);
+        Ok(())
+    }
+
+    pub fn unblock(&mut self, shared: &mut Shared, task: u64) -> Verdict {
         if let Kind::Task(lease) = self.runs[&task].kind {
             self.say(shared, work::ToDriver::Unblocked { lease });
         }
-        self.go_on(shared, task);
+        self.get_next(shared, task)
     }
 
     fn pinned(&mut self, shared: &mut Shared, object: u64, read: (u64, Region, u64)) -> Verdict {
@@ -261,20 +295,19 @@ impl Worker {
         };
         let run = self.runs.get_mut(&task).expect("what waits does not end");
         run.read.push(read);
-        self.resolved(shared, task);
-        Ok(())
+        self.resolved(shared, task)
     }
 
     fn pin_refused(&mut self, shared: &mut Shared, object: u64) -> Verdict {
         let waiter = self.pins.get_mut(&object).and_then(VecDeque::pop_front);
         if let Some(Waiter::Run(task, _)) = waiter {
             self.runs.get_mut(&task).expect("what waits does not end").is_refused = true;
-            self.resolved(shared, task);
+            return self.resolved(shared, task);
         }
         Ok(())
     }
 
-    fn resolved(&mut self, shared: &mut Shared, task: u64) {
+    fn resolved(&mut self, shared: &mut Shared, task: u64) -> Verdict {
         let run = self.runs.get_mut(&task).expect("what waits does not end");
         match &mut run.phase {
             Phase::Resolving(missing) => {
@@ -282,6 +315,7 @@ impl Worker {
                 if *missing == 0 {
                     self.go_on(shared, task);
                 }
+                Ok(())
             }
             Phase::Blocked => self.unblock(shared, task),
             Phase::Running => unreachable!("who runs waits for nothing"),
@@ -380,7 +414,7 @@ impl Worker {
         if let Some(run) = self.runs.get_mut(&task) {
             run.is_cancelled = true;
         }
-        Ok(())
+        self.stop_generator(shared, task)
     }
 
     /// Answers a task or a call, and lets go of what its code had: in this order.
@@ -391,6 +425,7 @@ impl Worker {
         values: Option<Vec<Content>>,
     ) -> Verdict {
         let run = self.runs.remove(&task).expect("what answers was started");
+        run.reads.iter().for_each(|id| self.drop_stream(shared, *id));
         let outcome = if values.is_some() { Outcome::Returned } else { Outcome::Failed };
         let values = values.unwrap_or_default();
         let parcel = Parcel { values, truth: task, ..Parcel::default() };
@@ -466,6 +501,10 @@ impl Running {
             is_cancelled: false,
             steps_left: shared.rng.within(&(0..=shared.options.steps_max)),
             is_refused: false,
+            to_get: VecDeque::new(),
+            is_gathering: false,
+            stream: None,
+            reads: VecDeque::new(),
         }
     }
 }
