@@ -53,6 +53,10 @@ pub enum Plant {
     KeepSlab,
     /// The store keeps what a dead process has pinned.
     KeepDeadPins,
+    /// The store lends more than half of itself.
+    LendMuch,
+    /// The store counts an object anew that somebody reads already.
+    LendAnew,
     /// An actor's call passes an earlier one of its caller that waits for an argument.
     Overtake,
     /// A worker keeps what was lent with a body whose loan is the last to go.
@@ -135,6 +139,8 @@ impl Plant {
         Plant::CountSpillTwice,
         Plant::KeepSlab,
         Plant::KeepDeadPins,
+        Plant::LendMuch,
+        Plant::LendAnew,
         Plant::Overtake,
         Plant::LeakLoan,
         Plant::CountReads,
@@ -189,6 +195,8 @@ impl Plant {
             Plant::CountSpillTwice => "count-spill-twice",
             Plant::KeepSlab => "keep-slab",
             Plant::KeepDeadPins => "keep-dead-pins",
+            Plant::LendMuch => "lend-much",
+            Plant::LendAnew => "lend-anew",
             Plant::Overtake => "overtake",
             Plant::LeakLoan => "leak-loan",
             Plant::CountReads => "count-reads",
@@ -250,6 +258,8 @@ impl Plant {
             Plant::CountSpillTwice => "what lies on disk is counted twice",
             Plant::KeepSlab => "the slab of a dead writer is never taken back",
             Plant::KeepDeadPins => "what a dead process read stays pinned",
+            Plant::LendMuch => "more than half of the store is lent to workers",
+            Plant::LendAnew => "what somebody reads already has to wait until it may be lent",
             Plant::Overtake => "an actor's call passes an earlier one of its caller that waits",
             Plant::LeakLoan => "what came with a body that is never read is not given back",
             Plant::CountReads => "a body that is read twice gives back twice what was lent",

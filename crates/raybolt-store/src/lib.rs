@@ -52,4 +52,4 @@ pub use raybolt_core::calls::objects::{
     ALIGN, FileId, Holder, Holders, Key, ObjectReport, Region, SealError, Standing, Ticket, Usage,
     WaitReport, Whereabouts,
 };
-pub use store::{Lent, Options, PinFor, Store, Writer};
+pub use store::{Lent, Options, PinFor, Store, TryLend, Writer};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use raybolt_core::calls::objects::{
-    self, Holders, Key, ObjectReport, Objects, PinNow, Purpose, Region, SealError, Standing,
-    Ticket, Usage, WaitReport,
+    self, Holders, Key, LendNow, ObjectReport, Objects, PinNow, Purpose, Region, SealError,
+    Standing, Ticket, Usage, WaitReport,
 };
 use raybolt_core::ids::ProcessId;
 
@@ -77,6 +77,20 @@ pub enum PinFor {
     /// It lies on disk; a thread that may wait has to ask.
     OnDisk,
     /// There is no such object, or the process is lost.
+    Unknown,
+}
+
+/// What [`Store::try_lend`] came to.
+#[derive(Debug)]
+#[must_use]
+pub enum TryLend {
+    /// It lies there, and stays as long as this is kept or it is pinned for another process.
+    Lent(Mapped),
+    /// So much is read already that something has to be unpinned before.
+    TooMuch,
+    /// It may be lent, but lies on disk.
+    OnDisk,
+    /// There is no such object.
     Unknown,
 }
 
@@ -175,11 +189,16 @@ impl Store {
     /// When there is no such object, or it cannot come back.
     pub fn pin_noting<G>(&self, key: Key, waits: impl FnOnce() -> G) -> Result<Mapped, PinError> {
         let region = self.pinned(self.process, key, self.deadline(), waits)?;
+        Ok(self.mapped(key, region))
+    }
+
+    /// What this process has pinned.
+    fn mapped(&self, key: Key, region: Region) -> Mapped {
         let (shared, process) = (self.shared.clone(), self.process);
         let unpin = move || {
             shared.tell(|machine| machine.unpinned(process, key));
         };
-        Ok(Mapped::new(self.shared.map().clone(), region, Box::new(unpin)))
+        Mapped::new(self.shared.map().clone(), region, Box::new(unpin))
     }
 
     /// Pins an object for another process, if that takes no wait.
@@ -188,6 +207,17 @@ impl Store {
             PinNow::Pinned(region) => PinFor::Pinned(region),
             PinNow::OnDisk => PinFor::OnDisk,
             PinNow::Unknown => PinFor::Unknown,
+        }
+    }
+
+    /// Reads an object that is about to be sent to another process, if that takes no wait and is not too much
+    /// (OBJ-7).
+    pub fn try_lend(&self, key: Key) -> TryLend {
+        match self.shared.tell(|machine| machine.lent_now(self.process, key)) {
+            LendNow::Pinned(region) => TryLend::Lent(self.mapped(key, region)),
+            LendNow::TooMuch => TryLend::TooMuch,
+            LendNow::OnDisk => TryLend::OnDisk,
+            LendNow::Unknown => TryLend::Unknown,
         }
     }
 

@@ -36,6 +36,7 @@ const CASES: &[Case<Result<()>>] = &[
     ("what a worker has is not sent to it again", had_already),
     ("what nobody reads is pinned for nobody", unread),
     ("a task that goes on does not keep what it has dropped", dropped_in_mid_task),
+    ("who reads a value may pass it on, however long it is", passed_on),
     ("a worker reads a stream of more than the store", long_stream),
     ("a worker gets many at once: small ones, large ones, errors", many_at_once),
     ("a task reads more than may be lent at a time, one after the other", more_than_is_lent),
@@ -97,6 +98,23 @@ fn make(seed: u64, bytes: usize) -> Array<u64> {
 #[remote]
 fn check(numbers: &Array<u64>) -> u64 {
     checksum(numbers)
+}
+
+#[remote]
+fn reads_and_passes_on(object: Vec<ObjectRef<Array<u64>>>) -> Result<u64> {
+    let here = get(&object[0])?;
+    assert_eq!(get(check::remote(&object[0]))?, checksum(&here), "as another reads it meanwhile");
+    Ok(checksum(&here))
+}
+
+/// It is lent twice then, and takes no more room.
+fn passed_on() -> Result<()> {
+    let object = put(pattern(3, store_bytes() / 8 * 3))?;
+    let sum = checksum(&pattern(3, store_bytes() / 8 * 3));
+    assert_eq!(get(reads_and_passes_on::remote(vec![object.clone()]))?, sum);
+    drop(object);
+    empty_in_the_end();
+    Ok(())
 }
 
 #[remote]

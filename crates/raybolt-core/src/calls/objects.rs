@@ -37,6 +37,10 @@
 //! - **OBJ-6 (the dead hold nothing).** What a lost process had pinned or been lent is free; what it had
 //!   sealed stays.
 //!
+//! - **OBJ-7 (room for answers).** What is [lent](Objects::lent_now) leaves half of the store to others, unless it is
+//!   the only object that is read: then readers can always say what they have found. An object that is lent
+//!   already is lent to others too, whatever its size: that takes no more room.
+//!
 //! # Not promised
 //! Room is not moved together: pinned objects may leave gaps that are too small. A spill file stays
 //! until nobody wants anything in it.
@@ -131,6 +135,20 @@ pub enum PinNow {
     /// The object lies here, until it is unpinned.
     Pinned(Region),
     /// It lies on disk: ask again with [`Objects::pin_wanted`].
+    OnDisk,
+    /// There is no such object, or the process is lost.
+    Unknown,
+}
+
+/// What [`Objects::lent_now`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum LendNow {
+    /// The object lies here, until it is unpinned.
+    Pinned(Region),
+    /// So much is read already that it may be lent only when something was unpinned.
+    TooMuch,
+    /// It may be lent, but lies on disk.
     OnDisk,
     /// There is no such object, or the process is lost.
     Unknown,

@@ -12,7 +12,7 @@
 //!
 //! # Invariants
 //! - **SHELF-1 (room for answers).** What is pinned for workers is at most half of the store, or one value:
-//!   there is always room for what they return.
+//!   there is always room for what they return. What is lent already is lent to others at once (OBJ-7).
 //! - **SHELF-2 (never on the way).** Whoever reads the links does not wait for room or for the disk.
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use raybolt_core::ids::ProcessId;
 use raybolt_store::{
-    ArenaView, Key, Mapped, ObjectReport as Stored, PinError, Region, Slab, Store, Ticket,
+    ArenaView, Key, Mapped, ObjectReport as Stored, PinError, Region, Slab, Store, Ticket, TryLend,
 };
 use raybolt_wire::Value;
 use raybolt_wire::work::{self, SlabGranted, ToDriver};
@@ -398,22 +398,23 @@ impl NodeShelf {
         self.unpinned.1.notify_all();
     }
 
-    /// SHELF-1: waits until so much more may be pinned, if this thread may wait.
-    fn wait_for_pins(&self, bytes: u64) -> Result<(), ShelfError> {
-        let fits = || {
-            let pinned = self.store.usage().pinned_bytes;
-            pinned == 0 || pinned + bytes <= self.store.capacity_bytes() / 2
-        };
-        if fits() {
-            return Ok(());
-        }
-        if !may_wait() {
-            return Err(ShelfError::WouldWait);
+    /// SHELF-1: waits until it is known how an object may be lent, if this thread may wait.
+    fn lend(&self, key: Key, bytes: u64) -> Result<TryLend, ShelfError> {
+        match self.store.try_lend(key) {
+            TryLend::TooMuch | TryLend::OnDisk if !may_wait() => {
+                return Err(ShelfError::WouldWait);
+            }
+            TryLend::TooMuch => {}
+            found => return Ok(found),
         }
         let _waits = Listed::store(What::Lending { bytes });
         let until = Instant::now() + self.patience;
         let mut lock = self.unpinned.0.lock().expect("no thread panics with this lock");
-        while !fits() {
+        loop {
+            match self.store.try_lend(key) {
+                TryLend::TooMuch => {}
+                found => return Ok(found),
+            }
             if Instant::now() >= until {
                 drop(lock);
                 return Err(self.too_much_is_read(bytes));
@@ -421,7 +422,6 @@ impl NodeShelf {
             let waited = self.unpinned.1.wait_timeout(lock, LOOK_AGAIN);
             lock = waited.expect("no thread panics with this lock").0;
         }
-        Ok(())
     }
 
     fn too_much_is_read(&self, bytes: u64) -> ShelfError {
@@ -492,25 +492,22 @@ impl Parked {
 
     /// Where it lies, as long as the guard keeps it there.
     pub(crate) fn spot(self: &Arc<Self>) -> Result<(Spot, Guard), ShelfError> {
-        session::with(|session| match &session.place {
-            Place::Workers(node) => node.shelf.wait_for_pins(self.bytes),
-            Place::Here | Place::Driver(_) => Ok(()),
-        })
-        .map_err(|error| ShelfError::Failed(error.to_string()))??;
-        if !may_wait() && !self.is_here() {
-            return Err(ShelfError::WouldWait);
-        }
-        let mapped = self.read()?;
+        let mapped = self.lend()?;
         let spot = Spot { key: self.key, slab: Ticket(0), region: mapped.region() };
         let (key, parked) = (self.key, self.clone());
         Ok((spot, Guard::Pin { key, pin: Pin(Some(mapped)), parked }))
     }
 
-    fn is_here(&self) -> bool {
-        let nobody = ProcessId(0);
-        match self.store.try_pin_for(nobody, self.key) {
-            raybolt_store::PinFor::Pinned(_) => self.store.unpin_for(nobody, self.key),
-            raybolt_store::PinFor::OnDisk | raybolt_store::PinFor::Unknown => false,
+    /// Keeps it in memory for whoever it is sent to.
+    fn lend(&self) -> Result<Mapped, ShelfError> {
+        let found = session::with(|session| match &session.place {
+            Place::Workers(node) => node.shelf.lend(self.key, self.bytes),
+            Place::Here | Place::Driver(_) => Ok(TryLend::Unknown),
+        });
+        match found.map_err(|error| ShelfError::Failed(error.to_string()))?? {
+            TryLend::Lent(mapped) => Ok(mapped),
+            // It may be lent as soon as it is back, or is read to hear why it cannot be.
+            TryLend::OnDisk | TryLend::TooMuch | TryLend::Unknown => self.read(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! # Checked
 //! - Room is given out only where nobody reads, writes, or has a slab (OBJ-2, SPACE-1).
 //! - Who reads sees what was written, also after it was on disk (OBJ-2, OBJ-3).
+//! - What is lent to workers is at most half of the store, one object, or what is lent already (OBJ-7).
 //! - The machine's account of pins, rooms and slabs is that of the model, to the byte (OBJ-1).
 
 use std::collections::BTreeMap;
@@ -82,6 +83,19 @@ impl Arena {
     /// An object is read back into this place.
     pub fn restoring(&self, region: Region) -> Verdict {
         self.is_untouched(region)
+    }
+
+    /// OBJ-7: whether an object of so many bytes may be lent to somebody.
+    pub fn may_be_lent(&self, tag: u64, bytes: u64, lender: ProcessId) -> bool {
+        let room = |region: &Region| units(*region).count() as u64 * ALIGN;
+        let pinned: u64 = self.pinned.values().map(|(region, _)| room(region)).sum();
+        let more = room(&Region { offset: 0, bytes });
+        let half = self.units.len() as u64 * ALIGN / 2;
+        let others = self
+            .pinned
+            .get(&tag)
+            .map_or(0, |(_, readers)| readers.keys().filter(|reader| **reader != lender).count());
+        others > 0 || pinned == 0 || pinned + more <= half
     }
 
     /// Somebody reads an object from now on.

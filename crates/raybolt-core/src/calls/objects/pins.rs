@@ -18,6 +18,29 @@ impl Objects {
         }
     }
 
+    /// Pins an object that is about to be sent to another process, as OBJ-7 allows, if it is in memory. `process`,
+    /// which has the store, keeps it until it is pinned for whoever gets it.
+    pub fn lent_now(&mut self, process: ProcessId, key: Key) -> LendNow {
+        let object = self.objects.get(&key).filter(|object| !object.is_released);
+        let Some(object) = object else { return LendNow::Unknown };
+        let bytes = object.bytes.max(1).next_multiple_of(ALIGN);
+        let has = |(reader, pins): (&ProcessId, &IdMap<Key, u32>)| {
+            *reader != process && pins.contains_key(&key)
+        };
+        let is_lent = self.holders.iter().any(has) && !self.plants.has(Plant::LendAnew);
+        let fits = self.pinned_bytes == 0
+            || self.pinned_bytes + bytes <= self.space.capacity_bytes() / 2
+            || self.plants.has(Plant::LendMuch);
+        if !fits && !is_lent {
+            return LendNow::TooMuch;
+        }
+        match self.pinned_now(process, key) {
+            PinNow::Pinned(region) => LendNow::Pinned(region),
+            PinNow::OnDisk => LendNow::OnDisk,
+            PinNow::Unknown => LendNow::Unknown,
+        }
+    }
+
     /// `process` wants to read an object, and waits until `deadline` for it to come back from disk.
     pub fn pin_wanted(&mut self, process: ProcessId, key: Key, deadline: Instant) -> Ticket {
         let ticket = self.ticket();

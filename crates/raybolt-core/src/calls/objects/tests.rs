@@ -89,6 +89,24 @@ fn a_released_object_stays_while_it_is_read() {
     assert!(node.objects.usage().is_zero());
 }
 
+/// OBJ-7.
+#[test]
+fn half_of_the_store_is_lent_or_one_object_and_what_is_read_already() {
+    let mut node = Node::new(8);
+    node.put(1, 5);
+    node.put(2, 1);
+    assert_eq!(node.objects.lent_now(WORKER, Key(1)), LendNow::Pinned(region(0, 5)));
+    assert_eq!(node.objects.lent_now(DRIVER, Key(1)), LendNow::Pinned(region(0, 5)));
+    assert_eq!(node.objects.lent_now(WORKER, Key(2)), LendNow::TooMuch);
+    node.objects.process_lost(WORKER);
+    assert_eq!(node.objects.lent_now(DRIVER, Key(2)), LendNow::TooMuch);
+    assert!(node.objects.unpinned(DRIVER, Key(1)));
+    assert_eq!(node.objects.lent_now(DRIVER, Key(2)), LendNow::Pinned(region(5, 1)));
+    assert_eq!(node.objects.lent_now(DRIVER, Key(1)), LendNow::TooMuch);
+    assert_eq!(node.objects.lent_now(WORKER, Key(2)), LendNow::Unknown, "it is lost");
+    assert_eq!(node.objects.usage().pinned_bytes, ALIGN);
+}
+
 /// OBJ-3: the coldest go to disk, several in one file, and come back for a reader.
 #[test]
 fn the_coldest_primaries_make_room_and_come_back() {

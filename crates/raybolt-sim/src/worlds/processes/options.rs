@@ -108,7 +108,12 @@ impl Options {
             abandon: rng.fault(100),
             late_items: rng.fault(500),
             large: rng.fault(700),
-            capacity_units: rng.within(&(4..=64)),
+            // In a small store most of what is read has to wait for others who read.
+            capacity_units: if rng.chance(500) {
+                rng.within(&(4..=12))
+            } else {
+                rng.within(&(4..=64))
+            },
             disk: rng.chance(850),
             disk_us: rng.within(&(1..=2_000)),
             bad_disk: rng.fault(200),

@@ -2,11 +2,11 @@
 //! vain.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raybolt_core::calls::objects::{
-    ALIGN, Effect, FileId, Key as StoreKey, Objects, Options as StoreOptions, PinNow, Purpose,
-    Region, Standing, Ticket,
+    ALIGN, Effect, FileId, Key as StoreKey, LendNow, Objects, Options as StoreOptions, PinNow,
+    Purpose, Region, Standing, Ticket,
 };
 use raybolt_core::calls::owner::ObjectKey;
 use raybolt_core::ids::ProcessId;
@@ -36,6 +36,8 @@ pub struct Store {
     reads: BTreeMap<(ProcessId, ObjectKey), (u64, u32)>,
     /// Whether somebody comes at the next deadline.
     deadline: Option<u64>,
+    /// Workers that wait until something is unpinned: which object each wants, what it calls it, and its deadline.
+    loans: Vec<(ProcessId, ObjectKey, u64, Instant)>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub enum StoreEvent {
     /// The driver has read an object.
     Read(ObjectKey, Region),
     Deadline,
+    /// A worker has waited long enough for others to read.
+    LoanDeadline,
 }
 
 impl Store {
@@ -75,6 +79,7 @@ impl Store {
             at_once: Vec::new(),
             reads: BTreeMap::new(),
             deadline: None,
+            loans: Vec::new(),
         }
     }
 }
@@ -122,6 +127,7 @@ impl World<'_> {
     pub fn store_lost(&mut self, process: ProcessId) -> Verdict {
         self.shared.arena.process_lost(process);
         self.store.reads.retain(|(by, _), _| *by != process);
+        self.store.loans.retain(|(by, ..)| *by != process);
         self.store.machine.process_lost(process);
         Ok(())
     }
@@ -131,8 +137,8 @@ impl World<'_> {
         match message {
             ToDriver::Pin { object } => {
                 let key = self.key_of(object, from)?;
-                self.pin(from, key, object);
-                Ok(())
+                let deadline = self.shared.clock.instant() + self.patience();
+                self.lend_stored((from, key, object, deadline))
             }
             // What is read may be gone for its owner: it lies there as long as it is pinned.
             ToDriver::Unpin { object } => self.unpin(from, KeyData::from_ffi(object).into()),
@@ -157,6 +163,69 @@ impl World<'_> {
         if self.is_stored(object) {
             self.pin(DRIVER, object, 0);
         }
+    }
+
+    /// A worker wants to read a value: it is pinned now, or when it is back from disk, or when others have read
+    /// enough.
+    fn lend_stored(&mut self, loan: (ProcessId, ObjectKey, u64, Instant)) -> Verdict {
+        let (process, object, asked_as, deadline) = loan;
+        self.pins_had_at_once()?;
+        let key = StoreKey(object_id(object));
+        let may = self.may_be_lent(object);
+        let lent = self.store.machine.lent_now(DRIVER, key);
+        require(may != (lent == LendNow::TooMuch), "store", || {
+            format!("OBJ-7: {object:?} may be lent to {process}: {may}, and is: {lent:?}")
+        })?;
+        match lent {
+            LendNow::Pinned(region) => {
+                let is_pinned = self.store.machine.pinned_now(process, key);
+                self.store.machine.unpinned(DRIVER, key);
+                require(is_pinned == PinNow::Pinned(region), "store", || {
+                    format!("OBJ-2: {object:?} is lent to {process}, and is {is_pinned:?}")
+                })?;
+                self.pinned(process, object, asked_as, region)
+            }
+            LendNow::TooMuch => {
+                self.store.loans.push(loan);
+                let at = self.shared.clock.to_micros(deadline);
+                self.shared.clock.at(at, Event::Store(StoreEvent::LoanDeadline));
+                Ok(())
+            }
+            LendNow::OnDisk | LendNow::Unknown => {
+                let ticket = self.store.machine.pin_wanted(process, key, deadline);
+                self.store.waits.insert(ticket, Wait::Pin(process, object, asked_as));
+                Ok(())
+            }
+        }
+    }
+
+    /// Something may have been unpinned: those who waited for that try again. Says whether that changes anything.
+    fn lend_to_those_who_wait(&mut self) -> Verdict<bool> {
+        let now = self.shared.clock.instant();
+        for index in 0..self.store.loans.len() {
+            let (process, object, asked_as, deadline) = self.store.loans[index];
+            if self.may_be_lent(object) {
+                let loan = self.store.loans.remove(index);
+                self.lend_stored(loan)?;
+                return Ok(true);
+            }
+            if deadline <= now {
+                self.store.loans.remove(index);
+                self.refused(Wait::Pin(process, object, asked_as));
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether an object may be lent now, or is gone, and whoever wants it is told so.
+    fn may_be_lent(&self, object: ObjectKey) -> bool {
+        let key = StoreKey(object_id(object));
+        if !self.store.machine.contains(key) {
+            return true;
+        }
+        let (tag, bytes) = (self.store.tags[&object], self.store.machine.object_bytes(key));
+        self.shared.arena.may_be_lent(tag, bytes.expect("it is there"), DRIVER)
     }
 
     fn pin(&mut self, process: ProcessId, object: ObjectKey, asked_as: u64) {
@@ -244,6 +313,7 @@ impl World<'_> {
                 self.shared.arena.holds(region, *tag)?;
                 self.unpin(DRIVER, object)?;
             }
+            StoreEvent::LoanDeadline => {} // Whoever waits too long is told when all is settled.
             StoreEvent::Deadline => {
                 self.store.deadline = None;
                 self.store.machine.deadlines_passed(self.shared.clock.instant());
@@ -272,16 +342,21 @@ impl World<'_> {
     /// Performs the effects of the store; whether there were any.
     pub fn settle_store(&mut self) -> Verdict<bool> {
         let mut was_busy = false;
-        for (process, object, asked_as, region) in std::mem::take(&mut self.store.at_once) {
-            self.pinned(process, object, asked_as, region)?;
-        }
+        self.pins_had_at_once()?;
         while let Some(effect) = self.store.machine.poll_effect() {
             was_busy = true;
             self.shared.trace.line(|| format!("store: {effect:?}"));
             self.perform_in_store(effect)?;
         }
         self.plan_deadline();
-        Ok(was_busy)
+        Ok(self.lend_to_those_who_wait()? || was_busy)
+    }
+
+    fn pins_had_at_once(&mut self) -> Verdict {
+        for (process, object, asked_as, region) in std::mem::take(&mut self.store.at_once) {
+            self.pinned(process, object, asked_as, region)?;
+        }
+        Ok(())
     }
 
     /// What the checker demands of the store whenever nothing is left to do.
@@ -292,7 +367,10 @@ impl World<'_> {
     /// Everything was let go of.
     pub fn store_is_empty(&self) -> Verdict {
         let (usage, store) = (self.store.machine.usage(), &self.store);
-        let is_empty = usage.is_zero() && store.files.is_empty() && store.waits.is_empty();
+        let is_empty = usage.is_zero()
+            && store.files.is_empty()
+            && store.waits.is_empty()
+            && store.loans.is_empty();
         require(is_empty, "leaks", || {
             format!("OBJ-1: left in the store: {usage:?}, {:?}, {:?}", store.files, store.waits)
         })
