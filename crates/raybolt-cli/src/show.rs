@@ -66,6 +66,8 @@ pub(crate) fn memory(memory: &Memory) -> String {
         lines
             .push(("store", format!("{} of {}, {read}", bytes(store.used), bytes(store.capacity))));
         lines.push(("on disk", bytes(store.spilled)));
+        let kept = format!("{} kept to run again, {}", memory.kept_tasks, bytes(memory.kept_bytes));
+        lines.push(("lineage", kept));
     }
     facts(lines)
 }

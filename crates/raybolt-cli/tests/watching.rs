@@ -332,6 +332,7 @@ fn worker_processes_and_those_who_wait_in_them_are_seen() {
     assert!(text.contains("1.00 MiB") && text.contains("  memory  "), "{text}");
     let text = place.told(&["memory"]);
     assert!(text.contains("1.00 MiB of ") && text.contains("workers  "), "{text}");
+    assert!(text.contains("lineage") && text.contains(" kept to run again, "), "{text}");
 
     let status = place.told(&["status"]);
     let memory = status.lines().find(|line| line.contains("memory: ")).unwrap();

@@ -270,6 +270,7 @@ pub fn memory() -> Result<Memory> {
         let store = session.store_report();
         let hub = session.lock();
         let counts = hub.owner.counts();
+        let kept = hub.lineage.counts();
         Memory {
             objects: counts.objects,
             object_bytes: hub.bytes.max(0) as usize,
@@ -282,6 +283,8 @@ pub fn memory() -> Result<Memory> {
             process_bytes,
             worker_bytes,
             store,
+            kept_tasks: kept.records,
+            kept_bytes: kept.bytes,
         }
     })
 }

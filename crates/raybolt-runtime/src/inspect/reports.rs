@@ -272,4 +272,8 @@ pub struct Memory {
     pub worker_bytes: Option<u64>,
     /// The store of worker processes, if there are any.
     pub store: Option<StoreReport>,
+    /// Tasks that have ended, and are kept to make values in the store again should they be lost.
+    pub kept_tasks: usize,
+    /// What it takes to keep them.
+    pub kept_bytes: u64,
 }
