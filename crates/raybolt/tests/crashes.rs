@@ -500,6 +500,7 @@ fn a_killed_driver() {
         driver.kill().unwrap();
         // That nobody asks for its end makes no difference: until then it is listed, but gone.
         if who_removes == "the next" {
+            driver.wait().unwrap(); // It is dead only then.
             assert!(child("empty").status.success());
         }
         let until = Instant::now() + LONG;
