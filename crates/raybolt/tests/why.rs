@@ -377,6 +377,7 @@ fn actors_that_wait_for_each_other_are_told_who_they_are() -> Result<()> {
 fn an_async_task_says_what_it_awaits() -> Result<()> {
     let _session = session();
     let object = awaits::remote("why await");
+    await_in("why await", 1);
     let told = explained(&object.to_string(), &[Cause::Get, Cause::Running]);
     tells(&told, &["`awaits` awaits object-", "`held` is running on thread"]);
     assert_eq!(inspect::status()?.waiting, 1);
